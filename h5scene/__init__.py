@@ -1,0 +1,39 @@
+"""PhiFlow simulations in one HDF5 file.
+
+`Scene` has the API of `phi.field.Scene`; where PhiFlow writes a directory of npz files for each
+scene, h5scene writes a group in one HDF5 file. `SceneFile` reads and writes the same files as
+NumPy arrays, without PhiFlow. `errors` holds what they raise.
+
+Importing `h5scene` is cheap: PhiFlow and HDF5 are imported when `Scene` or `SceneFile` is first
+used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from h5scene import errors
+from h5scene._version import __version__
+
+if TYPE_CHECKING:
+    from h5scene.scene import Scene
+    from h5scene.scene_file import SceneFile
+
+__all__ = ["Scene", "SceneFile", "__version__", "errors"]
+
+_LOADED_ON_FIRST_USE = {"Scene": "h5scene.scene", "SceneFile": "h5scene.scene_file"}
+
+
+def __getattr__(name: str) -> Any:
+    """Imports a public name on its first use (PEP 562)."""
+    if name not in _LOADED_ON_FIRST_USE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(_LOADED_ON_FIRST_USE[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """Lists the public names, loaded or not."""
+    return sorted(__all__)
