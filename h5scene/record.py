@@ -1,0 +1,374 @@
+"""The neutral form of a field between PhiFlow, HDF5 and npz: NumPy arrays and Python values.
+
+`phi_fields` turns a `Field` into a `FieldRecord` and back without knowing HDF5; `format.codec`
+stores a record without knowing PhiFlow. Batches are cut and stacked here, on records, so that
+nothing is rounded, compared with a tolerance or converted on the way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal, TypeAlias, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from h5scene.errors import BatchMismatchError, CorruptDataError
+
+DimType: TypeAlias = Literal["batch", "dual", "instance", "spatial", "channel"]
+Array: TypeAlias = npt.NDArray[Any]
+
+CENTERED = "CenteredGrid"
+STAGGERED = "StaggeredGrid"
+
+DIM_TYPES: tuple[DimType, ...] = ("batch", "dual", "instance", "spatial", "channel")
+
+
+@dataclass(frozen=True, slots=True)
+class DimSpec:
+    """One dim of an array: its name, PhiML type and labels. The size is that of the array."""
+
+    name: str
+    type: DimType
+    labels: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class TensorRecord:
+    """An array with named dims, one per axis. Equal when dims, dtype and every bit are equal."""
+
+    dims: tuple[DimSpec, ...]
+    data: Array
+
+    def __post_init__(self) -> None:
+        assert len(self.dims) == self.data.ndim, (self.dims, self.data.shape)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, TensorRecord):
+            return NotImplemented
+        return self.dims == other.dims and same_bits(self.data, other.data)
+
+    def __hash__(self) -> int:
+        return hash((self.dims, self.data.dtype, self.data.shape, self.data.tobytes()))
+
+
+Boundary: TypeAlias = "Mapping[str, Boundary | TensorRecord | FieldRecord | str]"
+"""Tree of dicts. `type` names the kind; leaves are tensors, strings and embedded fields."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """Physical extent of a grid: two corners, along `vector` and any batch dims.
+
+    PhiFlow keeps centre and size beside the corners, and they can differ from the corners' in the
+    last bit. They are `None` here when they are exactly what `derived_center` and `derived_size`
+    give.
+    """
+
+    lower: TensorRecord
+    upper: TensorRecord
+    center: TensorRecord | None = None
+    size: TensorRecord | None = None
+
+    @property
+    def axes(self) -> tuple[str, ...]:
+        """Names of the physical axes, in the order of the `vector` dim."""
+        for dim in self.lower.dims:
+            if dim.name == "vector" and dim.labels is not None:
+                return dim.labels
+        raise ValueError("lower corner has no labelled vector dim")
+
+
+@dataclass(frozen=True, slots=True)
+class FieldDescription:
+    """All of a field but its values: what its frames share.
+
+    Attributes:
+        field_type: `CENTERED` or `STAGGERED`.
+        dims: Dims of the values as stored, in order.
+        bounds: Physical extent of the grid.
+        boundary: What lies outside, see `Boundary`.
+        attrs: Further attributes of the field that are not at their default, as JSON values.
+    """
+
+    field_type: str
+    dims: tuple[DimSpec, ...]
+    bounds: Bounds
+    boundary: Boundary
+    attrs: Mapping[str, Any]
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class FieldRecord:
+    """One field at one frame. Staggered values are in PhiFlow's padded layout."""
+
+    description: FieldDescription
+    values: Array
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, FieldRecord):
+            return NotImplemented
+        return self.description == other.description and same_bits(self.values, other.values)
+
+    __hash__ = None  # type: ignore[assignment]  # an array of 25 MB is no dictionary key
+
+
+def same_bits(a: Array, b: Array) -> bool:
+    """Whether two arrays have one dtype, one shape and the same bits.
+
+    NaN payloads and signed zeros count.
+    """
+    if a.dtype != b.dtype or a.shape != b.shape:
+        return False
+    return a is b or bool(np.array_equal(_bytes(a), _bytes(b)))
+
+
+def _bytes(array: Array) -> npt.NDArray[np.uint8]:
+    """Returns the bytes of an array in C order; no copy if they lie like that."""
+    return np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+
+
+def derived_size(lower: TensorRecord, upper: TensorRecord) -> TensorRecord:
+    """Returns the size of a box as PhiFlow computes it from two corners: their difference.
+
+    Two integer corners have an integer size. Otherwise both are rounded to float32 first, which is
+    what PhiFlow does unless it is told to compute in another precision.
+
+    Raises:
+        CorruptDataError: The corners have different dims.
+    """
+    a, b = _corners(lower, upper)
+    with np.errstate(invalid="ignore", over="ignore"):  # inf - inf of a box without ends
+        return TensorRecord(lower.dims, np.asarray(b - a))
+
+
+def derived_center(lower: TensorRecord, upper: TensorRecord) -> TensorRecord:
+    """Returns the centre of a box as PhiFlow computes it from two corners: half their sum.
+
+    Two integer corners have a float64 centre. Otherwise both are rounded to float32 first.
+
+    Raises:
+        CorruptDataError: The corners have different dims.
+    """
+    a, b = _corners(lower, upper)
+    with np.errstate(invalid="ignore", over="ignore"):  # inf - inf of a box without ends
+        return TensorRecord(lower.dims, np.asarray((a + b) * 0.5))
+
+
+def _corners(lower: TensorRecord, upper: TensorRecord) -> tuple[Array, Array]:
+    """Returns both corners in the dtype in which PhiFlow computes with them."""
+    if lower.dims != upper.dims or lower.data.shape != upper.data.shape:
+        raise CorruptDataError(
+            "bounds whose corners differ in their dims do not say their centre and size: "
+            f"lower {lower.data.shape}, upper {upper.data.shape}"
+        )
+    if lower.data.dtype.kind in "iu" and upper.data.dtype.kind in "iu":
+        return lower.data, upper.data
+    with np.errstate(over="ignore"):
+        return lower.data.astype(np.float32), upper.data.astype(np.float32)
+
+
+def named_dims(record: FieldRecord) -> dict[str, tuple[DimSpec, int]]:
+    """Returns every dim of the values, the bounds and the boundary by name, with its size."""
+    found: dict[str, tuple[DimSpec, int]] = {}
+
+    def note(tensor: TensorRecord) -> TensorRecord:
+        for dim, size in zip(tensor.dims, tensor.data.shape, strict=True):
+            found.setdefault(dim.name, (dim, size))
+        return tensor
+
+    note(TensorRecord(record.description.dims, record.values))
+    _map_description(record.description, note)
+    return found
+
+
+def slice_record(record: FieldRecord, index: Mapping[str, int]) -> FieldRecord:
+    """Returns one slice along the given batch dims.
+
+    What does not have such a dim, values or description, is shared with the given record.
+    """
+    if not index:
+        return record
+    described = record.description
+    values = _slice_tensor(TensorRecord(described.dims, record.values), index)
+    description = _map_description(described, lambda tensor: _slice_tensor(tensor, index))
+    return FieldRecord(replace(description, dims=values.dims), values.data)
+
+
+def stack_records(records: Sequence[FieldRecord], dim: DimSpec) -> FieldRecord:
+    """Returns one record with `dim` in front of the dims of the values.
+
+    Corners and boundary values that are equal in all records stay as they are; those that differ
+    get `dim` as well. Batch dims that only some of the records have are added to the others, and
+    labels that differ are dropped, as `math.stack()` does.
+
+    Raises:
+        BatchMismatchError: The records differ in their kind, axes, dims, sizes, or kind of
+            boundary, or have a dim of this name already.
+    """
+    first = records[0].description
+    for record in records:
+        description = record.description
+        if description.field_type != first.field_type:
+            raise _mismatch(f"a {description.field_type} and a {first.field_type}", dim)
+        if description.attrs != first.attrs:
+            raise _mismatch(
+                f"fields with the attributes {dict(description.attrs)} and {dict(first.attrs)}", dim
+            )
+        if description.bounds.axes != first.bounds.axes or (
+            description.field_type == STAGGERED
+            and description.dims[-1].labels != first.dims[-1].labels
+        ):
+            raise _mismatch("fields whose axes differ in names or order", dim)
+        if dim.name in named_dims(record):
+            raise _mismatch(f"fields that have a dim '{dim.name}'", dim)
+    values = _stack_tensors(
+        [TensorRecord(r.description.dims, r.values) for r in records], dim, "values"
+    )
+    bounds = _stack_bounds([r.description.bounds for r in records], dim)
+    boundary = _stack_boundaries([r.description.boundary for r in records], dim)
+    return FieldRecord(
+        replace(first, dims=values.dims, bounds=bounds, boundary=boundary), values.data
+    )
+
+
+def map_boundary(boundary: Boundary, change: Callable[[TensorRecord], TensorRecord]) -> Boundary:
+    """Returns the boundary with every tensor in it changed, those of embedded fields too."""
+    changed: dict[str, Any] = {}
+    for key, value in boundary.items():
+        if isinstance(value, TensorRecord):
+            changed[key] = change(value)
+        elif isinstance(value, FieldRecord):
+            values = change(TensorRecord(value.description.dims, value.values))
+            description = replace(_map_description(value.description, change), dims=values.dims)
+            changed[key] = FieldRecord(description, values.data)
+        elif isinstance(value, Mapping):
+            changed[key] = map_boundary(value, change)
+        else:
+            changed[key] = value
+    return changed
+
+
+def _map_description(
+    description: FieldDescription, change: Callable[[TensorRecord], TensorRecord]
+) -> FieldDescription:
+    """Returns the description with every tensor of its bounds and boundary changed."""
+    bounds = description.bounds
+    return replace(
+        description,
+        bounds=Bounds(
+            change(bounds.lower),
+            change(bounds.upper),
+            None if bounds.center is None else change(bounds.center),
+            None if bounds.size is None else change(bounds.size),
+        ),
+        boundary=map_boundary(description.boundary, change),
+    )
+
+
+def _slice_tensor(tensor: TensorRecord, index: Mapping[str, int]) -> TensorRecord:
+    """Returns the tensor without the indexed dims; the tensor itself where it has none of them."""
+    if not any(dim.name in index for dim in tensor.dims):
+        return tensor
+    kept = tuple(dim for dim in tensor.dims if dim.name not in index)
+    item = tuple(index.get(dim.name, slice(None)) for dim in tensor.dims)
+    return TensorRecord(kept, np.asarray(tensor.data[item]))
+
+
+def _stack_tensors(tensors: Sequence[TensorRecord], dim: DimSpec, what: str) -> TensorRecord:
+    """Returns the tensors along a new first axis, in the dim order of the first one."""
+    dims: dict[str, DimSpec] = {}
+    sizes: dict[str, int] = {}
+    for tensor in tensors:
+        for spec, size in zip(tensor.dims, tensor.data.shape, strict=True):
+            known = dims.setdefault(spec.name, spec)
+            if known.type != spec.type or sizes.setdefault(spec.name, size) != size:
+                raise _mismatch(
+                    f"{what} with {sizes[spec.name]} and {size} entries along the {known.type} and "
+                    f"{spec.type} dim '{spec.name}'",
+                    dim,
+                )
+            if known.labels != spec.labels:
+                labels = None if known.labels and spec.labels else known.labels or spec.labels
+                dims[spec.name] = DimSpec(spec.name, spec.type, labels)
+    first = [spec.name for spec in tensors[0].dims]
+    order = [name for name in dims if name not in first] + first
+    arrays = []
+    for tensor in tensors:
+        names = [spec.name for spec in tensor.dims]
+        missing = [name for name in order if name not in names]
+        if any(dims[name].type != "batch" for name in missing):
+            raise _mismatch(f"{what} with dims ({', '.join(names)}) and ({', '.join(order)})", dim)
+        array = tensor.data.transpose([names.index(name) for name in order if name in names])
+        array = array[tuple(None if name in missing else slice(None) for name in order)]
+        arrays.append(np.broadcast_to(array, [sizes[name] for name in order]))
+    return TensorRecord((dim, *(dims[name] for name in order)), _stack_arrays(arrays, dim, what))
+
+
+def _stack_arrays(arrays: Sequence[Array], dim: DimSpec, what: str) -> Array:
+    """Returns the arrays along a new first axis, in a dtype that holds all their numbers."""
+    stacked = np.stack(arrays)
+    for part, array in zip(stacked, arrays, strict=True):
+        # NumPy takes int64 to float64, which drops the last bits of large numbers.
+        if array.dtype.kind in "iu" and stacked.dtype.kind in "fc":
+            with np.errstate(invalid="ignore"):
+                if not np.array_equal(part.real.astype(array.dtype), array):
+                    raise _mismatch(f"{what} of dtype {array.dtype} with {stacked.dtype}", dim)
+    return stacked
+
+
+def _stack_equal(tensors: Sequence[TensorRecord], dim: DimSpec, what: str) -> TensorRecord:
+    """Returns the one tensor that all are, or all of them along a new first axis."""
+    if all(tensor == tensors[0] for tensor in tensors):
+        return tensors[0]
+    return _stack_tensors(tensors, dim, what)
+
+
+def _stack_bounds(all_bounds: Sequence[Bounds], dim: DimSpec) -> Bounds:
+    """Returns the one extent that all have, or corners with `dim`."""
+    if all(bounds == all_bounds[0] for bounds in all_bounds):
+        return all_bounds[0]
+    lower = _stack_tensors([b.lower for b in all_bounds], dim, "lower corners")
+    upper = _stack_tensors([b.upper for b in all_bounds], dim, "upper corners")
+    centers = [b.center or derived_center(b.lower, b.upper) for b in all_bounds]
+    sizes = [b.size or derived_size(b.lower, b.upper) for b in all_bounds]
+    center, size = _stack_tensors(centers, dim, "centres"), _stack_tensors(sizes, dim, "sizes")
+    same_shape = lower.dims == upper.dims and lower.data.shape == upper.data.shape
+    return Bounds(
+        lower,
+        upper,
+        None if same_shape and center == derived_center(lower, upper) else center,
+        None if same_shape and size == derived_size(lower, upper) else size,
+    )
+
+
+def _stack_boundaries(boundaries: Sequence[Boundary], dim: DimSpec) -> Boundary:
+    """Returns a boundary of the common structure whose differing tensors have `dim`."""
+    first = boundaries[0]
+    if any(boundary.keys() != first.keys() for boundary in boundaries):
+        raise _mismatch("fields with different kinds of boundary", dim)
+    stacked: dict[str, Any] = {}
+    for key, example in first.items():
+        parts = [boundary[key] for boundary in boundaries]
+        if all(isinstance(part, TensorRecord) for part in parts):
+            stacked[key] = _stack_equal(cast("list[TensorRecord]", parts), dim, "boundary values")
+        elif all(isinstance(part, FieldRecord) for part in parts):
+            fields = cast("list[FieldRecord]", parts)
+            stacked[key] = (
+                fields[0] if all(f == fields[0] for f in fields) else stack_records(fields, dim)
+            )
+        elif all(isinstance(part, Mapping) for part in parts):
+            stacked[key] = _stack_boundaries(cast("list[Boundary]", parts), dim)
+        elif all(part == example for part in parts):
+            stacked[key] = example
+        else:
+            raise _mismatch("fields with different kinds of boundary", dim)
+    return stacked
+
+
+def _mismatch(what: str, dim: DimSpec) -> BatchMismatchError:
+    """Returns the error for records that do not stack."""
+    return BatchMismatchError(
+        f"cannot stack {what} along '{dim.name}'; read these scenes one at a time"
+    )
