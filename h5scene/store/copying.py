@@ -1,0 +1,38 @@
+"""A copy of a scene file that others may be writing."""
+
+from __future__ import annotations
+
+from h5scene.errors import StorageError
+from h5scene.store.pager import write_header
+from h5scene.store.system import Disk
+from h5scene.store.userblock import new_header, text_block
+from h5scene.store.view import View
+
+_BLOCK_BYTES = 4 << 20
+
+
+def copy_view(view: View, disk: Disk) -> None:
+    """Writes the state that the view shows to an open file; the caller checks afterwards that it held.
+
+    The copy of a scene file gets a user block of its own, so an interrupted commit is not copied but finished.
+
+    Raises:
+        StorageError: The disk is full or failed.
+    """
+    buffer = memoryview(bytearray(_BLOCK_BYTES))
+    try:
+        disk.truncate(0)  # of an earlier attempt
+        position, end = 0, view.pager.base
+        while position < end:
+            part = buffer[: min(_BLOCK_BYTES, end - position)]
+            view.pager.seek(position)
+            view.pager.readinto(part)
+            disk.write(part, position)
+            position += len(part)
+        if view.pager.header is not None:
+            disk.write(text_block(), 0)
+            write_header(disk, new_header().clean(end=end))
+    except OSError as error:
+        raise StorageError(
+            f"cannot copy {view.disk.path}: {error.strerror}", errno=error.errno, file=view.disk.path
+        ) from error

@@ -1,0 +1,102 @@
+"""New files: built under another name in the same directory, and named when they are whole."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Callable
+from types import TracebackType
+
+import h5py
+
+from h5scene.errors import AlreadyExistsError, H5SceneError
+from h5scene.store import system
+from h5scene.store.failures import from_hdf5, from_pager, from_system
+from h5scene.store.pager import Pager, cut, write_header
+from h5scene.store.safety import runs_user_code
+from h5scene.store.userblock import USER_BLOCK_BYTES, new_header, text_block
+
+
+class NewFile:
+    """Context manager of a file without its final name; if it is left before `publish`, nothing remains.
+
+    A process killed in between leaves `.<name>.<random>.new`, which may be deleted.
+
+    Attributes:
+        path: The name that the file will have.
+        disk: Its bytes.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, sync: bool):
+        self.path = os.path.realpath(path)
+        self._directory, name = os.path.split(self.path)
+        self._temporary = os.path.join(self._directory, f".{name}.{secrets.token_hex(4)}.new")
+        self._sync = sync
+        self.disk: system.Disk
+
+    def __enter__(self) -> NewFile:
+        if os.path.lexists(self.path):
+            raise AlreadyExistsError(f"{self.path} exists already", file=self.path)
+        try:
+            self.disk = system.Disk(self._temporary, writable=True, create=True)
+        except OSError as error:
+            raise from_system(error, f"create {self.path}", self.path) from error
+        return self
+
+    def publish(self) -> None:
+        """Gives the file its name, after syncing it if it is to survive a power loss.
+
+        Raises:
+            AlreadyExistsError: Somebody was faster.
+            StorageError: The disk is full or failed.
+        """
+        try:
+            if self._sync:
+                self.disk.sync()
+            self.disk.close()
+            system.give_name(self._temporary, self.path)
+            if self._sync:
+                system.sync_directory(self._directory)
+        except OSError as error:
+            raise from_system(error, f"create {self.path}", self.path) from error
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.disk.close()
+        try:
+            os.unlink(self._temporary)
+        except OSError:
+            pass  # it has its name, or cannot be removed
+        if isinstance(error, OSError) and not isinstance(error, H5SceneError) and error.errno is not None:
+            if error.filename is None:  # else it is about some other file that `initialise` looked for
+                raise from_system(error, f"create {self.path}", self.path) from error
+
+
+@runs_user_code
+def create(path: str, initialise: Callable[[h5py.File], None], *, sync: bool) -> None:
+    """Makes a scene file with what `initialise` writes into it."""
+    with NewFile(path, sync=sync) as new:
+        pager = Pager.of_new_file(new.disk)
+        new.disk.write(text_block(), 0)
+        try:
+            # Superblock 2, the newest that opens again after its writer was killed.
+            with h5py.File(pager, "w", libver=("v108", "v108"), userblock_size=USER_BLOCK_BYTES) as file:
+                try:
+                    initialise(file)
+                except BaseException:
+                    pager.give_up()
+                    raise
+        except BaseException as error:
+            if pager.error is not None:
+                raise from_pager(pager.error, path) from error
+            meaning = from_hdf5(error, path)
+            if meaning is error:
+                raise
+            raise meaning from error
+        if pager.error is not None:
+            raise from_pager(pager.error, path) from pager.error
+        end = pager.end_of_data()
+        write_header(new.disk, new_header().clean(end=end))
+        cut(new.disk, end)
+        new.publish()

@@ -1,0 +1,340 @@
+"""The file object that HDF5 writes to. Nothing below the committed end changes on disk before `commit`.
+
+Invariants (DURABILITY.md, "Why it holds"):
+
+    I1  Bytes below the committed end E0 change only between the REDO header and the CLEAN header.
+    I2  A REDO header names a journal with the final content of every byte below E0 that the commit changes.
+    I3  Appended data lie at or above E0, the journal at or above max(E0, E1). So until the REDO header is written
+        the old state is whole, and from then on the new state can be built any number of times.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+from h5scene.errors import CorruptDataError, InternalError
+from h5scene.store.journal import Run, coalesced, write_journal
+from h5scene.store.system import Disk
+from h5scene.store.userblock import USER_BLOCK_BYTES, Header, superblock_end
+
+# Small enough that adding one link to a 64 KB heap block costs one or two pages; the user block is two.
+PAGE_BYTES = 1024
+_JOURNAL_ALIGNMENT = 512
+# While a transaction is lost, writes go to memory so that HDF5's caches stay sane. Anything longer is nobody's
+# metadata, will not be committed, and is dropped.
+_MAX_GHOST_BYTES = 1 << 20
+
+
+class Pager:
+    """A file object for `h5py.File`, open on one committed state of the file.
+
+    It is called back by HDF5 in the middle of HDF5's work, so none of its methods raises: an exception there leaves
+    HDF5's caches unusable and later crashes the process. The first error is kept in `error`; from then on writes go
+    to memory only, and `commit` raises it.
+
+    Attributes:
+        base: The committed end E0.
+        error: What went wrong first, or None.
+        is_writing: Whether a transaction is open. Writes outside one are errors.
+    """
+
+    def __init__(
+        self,
+        disk: Disk,
+        *,
+        base: int,
+        header: Header | None = None,
+        overlay: list[Run] | None = None,
+    ):
+        self.disk = disk
+        self.header = header
+        self.base = base
+        self.error: BaseException | None = None
+        self.is_writing = False
+        self._size = base
+        self._position = 0
+        self._pid = os.getpid()
+        self._is_lost = False
+        self._pages: dict[int, bytearray] = {}
+        self._ghosts: dict[int, bytearray] = {}
+        for offset, data in overlay or ():
+            self._hold_back(data, offset)
+
+    @classmethod
+    def of_new_file(cls, disk: Disk) -> Pager:
+        """Returns a pager on an empty file, which nobody else knows yet: everything goes straight to the disk."""
+        pager = cls(disk, base=USER_BLOCK_BYTES)
+        pager._size = 0  # HDF5 creates a file only where it finds none
+        pager.is_writing = True
+        return pager
+
+    # What h5py calls ------------------------------------------------------------------------------------------------
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Moves to `offset`; HDF5 asks for the size with `whence` at the end."""
+        if whence == os.SEEK_SET:
+            self._position = offset
+        elif whence == os.SEEK_END:
+            self._position = self._size + offset
+        else:
+            self._position += offset
+        return self._position
+
+    def tell(self) -> int:
+        """Returns the position."""
+        return self._position
+
+    def read(self, byte_count: int = -1) -> bytes:
+        """Returns the bytes at the position."""
+        if byte_count < 0:
+            byte_count = max(self._size - self._position, 0)
+        buffer = bytearray(byte_count)
+        self.readinto(buffer)
+        return bytes(buffer)
+
+    def readinto(self, buffer: bytearray | memoryview) -> int:
+        """Fills the buffer, behind the end of the file with zeros: h5py ignores the returned count."""
+        view = memoryview(buffer).cast("B")
+        offset = self._position
+        self._position += len(view)
+        try:
+            self._read_view(view, offset)
+        except BaseException as error:  # noqa: BLE001 (must not reach HDF5, see the class)
+            self._lose(error)
+            view[:] = bytes(len(view))
+        return len(view)
+
+    def write(self, data: bytes | bytearray | memoryview) -> int:
+        """Takes the bytes: appended data go to the disk, changes below the committed end wait in memory."""
+        offset, count = self._position, len(data)
+        self._position = offset + count
+        try:
+            if self.is_inherited:
+                return count  # a forked child that closes its parent's file must change nothing
+            try:
+                self._write_at(data, offset, count)
+            except BaseException as error:  # noqa: BLE001 (must not reach HDF5, see the class)
+                self._lose(error)
+                self._write_ghost(data, offset)
+        except BaseException as error:  # noqa: BLE001 (even this can run out of memory)
+            self._lose(error)
+        return count
+
+    def truncate(self, byte_count: int | None = None) -> int:
+        """Sets the size that HDF5 sees; the disk is cut only after a commit."""
+        if self.is_writing:
+            self._size = self._position if byte_count is None else byte_count
+        return self._size
+
+    def flush(self) -> None:
+        """Does nothing: `commit` decides what reaches the disk when."""
+
+    # Transactions ---------------------------------------------------------------------------------------------------
+
+    @property
+    def is_inherited(self) -> bool:
+        """Whether this is a forked child's copy of its parent's pager."""
+        return os.getpid() != self._pid
+
+    @property
+    def has_changes(self) -> bool:
+        """Whether a commit has anything to do."""
+        return bool(self._pages) or self._size != self.base
+
+    def begin(self) -> None:
+        """Writing is allowed from here on."""
+        self.is_writing = True
+
+    def end(self) -> None:
+        """Writing is an error from here on."""
+        self.is_writing = False
+
+    def give_up(self) -> None:
+        """Lets HDF5 write to memory only. Call it before closing the `h5py.File` of a transaction that is lost."""
+        self._is_lost = True
+
+    def commit(self, *, sync: bool) -> bool:
+        """Makes the transaction the state of the file. The caller has flushed HDF5 and keeps readers out.
+
+        Steps 3 to 6 of DURABILITY.md. An error up to the commit point leaves the old state and is raised; an error
+        after it leaves the new state, to be finished by recovery.
+
+        Returns:
+            Whether the pages are in place. If not, the file must be recovered before it is used again.
+        """
+        if self.error is not None:
+            raise self.error
+        if self._is_lost or self.header is None:
+            raise InternalError("commit of a lost transaction", file=self.disk.path)
+        self._is_lost = True  # until the last step has succeeded
+        end = self.end_of_data()
+        runs = list(coalesced(self._pages_below(end)))
+        offset = -(-max(end, self.base) // _JOURNAL_ALIGNMENT) * _JOURNAL_ALIGNMENT
+        byte_count, checksum = write_journal(self.disk, runs, offset)  # step 3
+        if sync:
+            self.disk.sync()  # the appended data and the journal, before a header speaks of them
+        redo = self.header.redo(
+            end=end, previous_end=self.base, offset=offset, byte_count=byte_count, checksum=checksum
+        )
+        try:
+            write_header(self.disk, redo)  # step 4: the commit point
+            if sync:
+                self.disk.sync()
+        except BaseException:
+            _withdraw(self.disk, redo, sync=sync)
+            raise
+        try:
+            self.header = apply(self.disk, redo, runs, sync=sync)  # steps 5 and 6
+        except Exception:  # noqa: BLE001 (committed: recovery finishes what failed, and reports what it cannot)
+            return False
+        self.base = self._size = end
+        self._pages.clear()
+        self._is_lost = False
+        return True
+
+    # Inside ---------------------------------------------------------------------------------------------------------
+
+    def _lose(self, error: BaseException) -> None:
+        if self.error is None:
+            self.error = error
+        self._is_lost = True
+
+    def end_of_data(self) -> int:
+        """Returns where the HDF5 data end, as the superblock that HDF5 has flushed says."""
+        superblock = bytearray(64)
+        self._read_view(memoryview(superblock), USER_BLOCK_BYTES)
+        end = superblock_end(bytes(superblock), self.disk.path)
+        if end > self._size:
+            raise InternalError(f"HDF5 ends at {end} and wrote {self._size}", file=self.disk.path)
+        return end
+
+    def _pages_below(self, end: int) -> Iterator[tuple[int, bytes | bytearray]]:
+        for start in sorted(self._pages):
+            if start >= end:
+                return
+            page = self._pages[start]
+            yield start, page if start + len(page) <= end else page[: end - start]
+
+    def _read_view(self, view: memoryview, offset: int) -> None:
+        done = self.disk.read_into(view, offset)
+        if done < len(view):
+            view[done:] = bytes(len(view) - done)
+            if offset + done < min(self.base, offset + len(view)):
+                raise CorruptDataError(f"{self.disk.path} was cut short", file=self.disk.path)
+        for pages in (self._pages, self._ghosts):
+            if pages:
+                _lay_over(view, offset, pages)
+
+    def _write_at(self, data: bytes | bytearray | memoryview, offset: int, count: int) -> None:
+        end, base = offset + count, self.base
+        if self._is_lost:
+            self._write_ghost(data, offset)
+        elif not self.is_writing:
+            raise InternalError(
+                f"{self.disk.path} was written to outside a transaction", file=self.disk.path
+            )
+        elif offset >= base:
+            self.disk.write(data, offset)
+        elif end <= base:
+            self._hold_back(bytes(data), offset)
+        else:
+            view = memoryview(data)
+            self._hold_back(bytes(view[: base - offset]), offset)
+            self.disk.write(view[base - offset :], base)
+        if end > self._size:
+            self._size = end
+
+    def _hold_back(self, data: bytes, offset: int) -> None:
+        """Keeps a change below the committed end in memory, by pages, and only pages that differ from the disk.
+
+        HDF5 rewrites 64 KB heap blocks to add one link; the unchanged rest must reach neither journal nor disk.
+        """
+        end = offset + len(data)
+        low = offset - offset % PAGE_BYTES
+        high = min(end + -end % PAGE_BYTES, self.base)
+        old = b""
+        for start in range(low, high, PAGE_BYTES):
+            new = data[max(start - offset, 0) : start + PAGE_BYTES - offset]
+            at = max(offset - start, 0)
+            page = self._pages.get(start)
+            if page is None:
+                if not old:
+                    old = self.disk.read(high - low, low)
+                    if len(old) < high - low:
+                        raise CorruptDataError(
+                            f"{self.disk.path} was cut short", file=self.disk.path
+                        )
+                was = old[start - low : start - low + PAGE_BYTES]
+                if was[at : at + len(new)] == new:
+                    continue
+                page = self._pages[start] = bytearray(was)
+            page[at : at + len(new)] = new
+
+    def _write_ghost(self, data: bytes | bytearray | memoryview, offset: int) -> None:
+        """Keeps a write of a lost transaction where HDF5 can read it back, and nowhere else."""
+        if len(data) > _MAX_GHOST_BYTES:
+            return
+        data = bytes(data)
+        for start in range(offset - offset % PAGE_BYTES, offset + len(data), PAGE_BYTES):
+            page = self._ghosts.get(start)
+            if page is None:
+                page = bytearray(PAGE_BYTES)
+                self.disk.read_into(memoryview(page), start)
+                _lay_over(memoryview(page), start, self._pages)
+                self._ghosts[start] = page
+            new = data[max(start - offset, 0) : start + PAGE_BYTES - offset]
+            at = max(offset - start, 0)
+            page[at : at + len(new)] = new
+        self._size = max(self._size, offset + len(data))
+
+
+def _lay_over(view: memoryview, offset: int, pages: dict[int, bytearray]) -> None:
+    """Puts what the pages say over the bytes of `view`, which begin at `offset`."""
+    end = offset + len(view)
+    touched = range(offset - offset % PAGE_BYTES, end, PAGE_BYTES)
+    for start in touched if len(touched) <= len(pages) else tuple(pages):
+        page = pages.get(start)
+        if page is None:
+            continue
+        a, b = max(start, offset), min(start + len(page), end)
+        if a < b:
+            view[a - offset : b - offset] = page[a - start : b - start]
+
+
+def write_header(disk: Disk, header: Header) -> None:
+    """Writes the header into its slot."""
+    disk.write(header.packed(), header.slot_offset)
+
+
+def apply(disk: Disk, redo: Header, runs: list[Run], *, sync: bool) -> Header:
+    """Puts the runs in place and marks the file clean; returns the header written. Steps 5 and 6."""
+    for offset, data in runs:
+        disk.write(data, offset)  # step 5
+    if sync:
+        disk.sync()
+    clean = redo.clean(end=redo.end)
+    write_header(disk, clean)  # step 6
+    cut(disk, redo.end)
+    return clean
+
+
+def cut(disk: Disk, end: int) -> None:
+    """Drops what lies behind the committed end, if the disk lets us: HDF5 does not look there."""
+    try:
+        disk.truncate(end)
+    except OSError:
+        return
+
+
+def _withdraw(disk: Disk, redo: Header, *, sync: bool) -> None:
+    """Takes a REDO header back whose write was reported as failed: nothing has been applied yet.
+
+    If this fails too, the header may stand or not. Both are consistent: the journal is whole.
+    """
+    try:
+        write_header(disk, redo.clean(end=redo.previous_end))
+        if sync:
+            disk.sync()
+    except Exception:  # noqa: BLE001 (the first error is the one to report)
+        return

@@ -1,0 +1,184 @@
+"""What must not happen in the middle of HDF5's work: signal handlers that raise, and the garbage collector.
+
+HDF5 calls the pager back from inside its own code, and Python may use any such moment to run something else:
+
+* A signal handler that raises (Ctrl-C does) would leave HDF5's caches unusable. Handlers that come due inside the store
+  are run two milliseconds later instead, again and again until the store is left.
+* The cyclic garbage collector may find an h5py object in a reference cycle (an exception's traceback is enough) and
+  close it, which calls HDF5 from inside HDF5 and crashes the process. It is paused while HDF5 may call back, and what
+  came due is collected at the next safe moment.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from types import CodeType, FrameType, TracebackType
+from typing import Any, TypeVar
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+_REDELIVERY_S = 0.002
+_STORE_DIRECTORY = os.path.dirname(os.path.abspath(__file__)) + os.sep
+# Those that programs handle in Python.
+_SIGNALS = tuple(
+    getattr(signal, name)
+    for name in (
+        *("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2", "SIGALRM"),
+        *("SIGPROF", "SIGXCPU", "SIGCHLD", "SIGTSTP", "SIGBREAK"),
+    )
+    if hasattr(signal, name)
+)
+
+# The functions beneath those of `signal`, which turn every number into an enum and cost ten times as much.
+_get_handler = getattr(signal.getsignal, "__wrapped__", signal.getsignal)
+_set_handler = getattr(signal.signal, "__wrapped__", signal.signal)
+
+_runs_user_code: set[CodeType] = set()
+_may_be_interrupted: set[CodeType] = set()
+
+
+def runs_user_code(function: _Function) -> _Function:
+    """Marks a function of the store that calls code from outside: signals are handled there as usual."""
+    _runs_user_code.add(function.__code__)
+    return function
+
+
+def may_be_interrupted(function: _Function) -> _Function:
+    """Marks a function of the store that any signal handler may interrupt."""
+    _may_be_interrupted.add(function.__code__)
+    return function
+
+
+class Guard:
+    """Context in which HDF5 may call the pager. Nests, also across files; each thread has its own."""
+
+    __slots__ = ()
+
+    def __enter__(self) -> None:
+        if threading.current_thread() is threading.main_thread():
+            _handlers.install()
+        _collector.pause()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        _collector.resume()
+        if threading.current_thread() is threading.main_thread():
+            _handlers.restore()  # last: a handler that was put off may raise from here on
+
+
+class _Handlers:
+    """Stands in front of the process's signal handlers while the main thread works in a store."""
+
+    def __init__(self) -> None:
+        self._depth = 0
+        self._originals: dict[int, Callable[[int, FrameType | None], Any]] = {}
+        self._deferring = self._run_or_defer  # one bound method, so that `is` finds it again
+
+    def install(self) -> None:
+        if self._depth == 0:
+            # An old handler may still interrupt this loop. It leaves nothing that the next call does not repair.
+            for number in _SIGNALS:
+                handler = _get_handler(number)
+                if callable(handler) and handler is not self._deferring:
+                    self._originals[number] = handler
+                    _set_handler(number, self._deferring)
+        self._depth += 1
+
+    def restore(self) -> None:
+        self._depth -= 1
+        if self._depth:
+            return
+        for number in reversed(_SIGNALS):
+            if (
+                _get_handler(number) is self._deferring
+            ):  # else the transaction's body has set its own
+                _set_handler(number, self._originals[number])
+
+    @runs_user_code
+    def _run_or_defer(self, number: int, frame: FrameType | None) -> None:
+        if _is_inside_store(frame):
+            threading.Thread(target=_send_later, args=(number,), daemon=True).start()
+        else:
+            self._originals[number](number, frame)
+
+
+def _send_later(number: int) -> None:
+    time.sleep(_REDELIVERY_S)
+    signal.raise_signal(number)
+
+
+def _is_inside_store(frame: FrameType | None) -> bool:
+    """Whether the interrupted code is the store's own, or was called by HDF5 or by the store."""
+    innermost = frame
+    while frame is not None:
+        code = frame.f_code
+        if code.co_filename.startswith(_STORE_DIRECTORY):
+            if code in _may_be_interrupted:
+                return False
+            return frame is innermost or code not in _runs_user_code
+        frame = frame.f_back
+    return False
+
+
+class _Collector:
+    """Pauses the cyclic garbage collector of the process while any thread works in a store."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._depth = 0
+        self._was_enabled = False
+        self._own = threading.local()
+
+    def pause(self) -> None:
+        with self._lock:
+            if self._depth == 0:
+                self._was_enabled = gc.isenabled()
+                gc.disable()
+            self._depth += 1
+            self._own.depth = getattr(self._own, "depth", 0) + 1
+
+    def resume(self) -> None:
+        with self._lock:
+            self._depth -= 1
+            self._own.depth -= 1
+            if self._depth == 0:
+                if self._was_enabled:
+                    gc.enable()
+                return
+        if self._own.depth == 0:
+            self.collect_if_due()
+
+    def collect_if_due(self) -> None:
+        """Does what the collector would have done by now. This thread is not inside HDF5 here."""
+        if not self._was_enabled:
+            return
+        counts, thresholds = gc.get_count(), gc.get_threshold()
+        if counts[0] > thresholds[0] > 0:
+            # Full collections cost more than a frame: they wait until the collector runs again, or much has gathered.
+            oldest = 2 if counts[2] > 10 * thresholds[2] else int(counts[1] > thresholds[1])
+            gc.collect(oldest)
+
+    def after_fork(self) -> None:
+        # The other threads, and what they had paused, do not exist in the child.
+        self._lock = threading.RLock()
+        was_paused, self._depth = self._depth, getattr(self._own, "depth", 0)
+        if was_paused and not self._depth and self._was_enabled:
+            gc.enable()
+
+
+_handlers = _Handlers()
+_collector = _Collector()
+
+collect_if_due = _collector.collect_if_due
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_collector.after_fork)
