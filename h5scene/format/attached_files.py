@@ -1,0 +1,67 @@
+"""Files attached to a scene: datasets of bytes in groups that stand for directories."""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+import h5py
+import numpy as np
+
+from h5scene.errors import AlreadyExistsError, CorruptDataError
+from h5scene.format import layout
+from h5scene.format.codec import read_values
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+
+def attached_files(scene: h5py.Group) -> tuple[str, ...]:
+    """Returns the names of all files attached to a scene, such as `src/plume.py`, sorted."""
+    return tuple(sorted(_walk(scene.get(layout.FILES_GROUP))))
+
+
+def check_attachable(scene: h5py.Group, paths: Iterable[str], where: str) -> None:
+    """Raises when a path needs a directory where another path has a file.
+
+    Raises:
+        AlreadyExistsError: There is such a path, here or stored already.
+    """
+    new = set(paths)
+    files = new | set(attached_files(scene))
+    directories = {str(parent) for path in files for parent in PurePosixPath(path).parents}
+    for path in sorted(files & directories):
+        raise AlreadyExistsError(
+            f"cannot attach {', '.join(sorted(new))} to {where}: {path!r} would be a file and a "
+            "directory"
+        )
+
+
+def write_bytes(group: h5py.Group, name: str, content: bytes) -> None:
+    """Stores bytes in place of what had this name; groups on the way are created."""
+    if name in group:
+        del group[name]
+    group.create_dataset(name, data=np.frombuffer(content, np.uint8))
+
+
+def read_bytes(dataset: Any) -> bytes:
+    """Returns the bytes that `write_bytes` stored.
+
+    Raises:
+        CorruptDataError: It is no dataset of bytes.
+    """
+    is_bytes = isinstance(dataset, h5py.Dataset) and dataset.dtype == np.uint8 and dataset.ndim == 1
+    if not is_bytes:
+        raise CorruptDataError(f"{getattr(dataset, 'name', dataset)} is no dataset of bytes")
+    return read_values(dataset).tobytes()
+
+
+def _walk(root: h5py.Group | None) -> Iterator[str]:
+    """Gives the paths of all datasets below a group."""
+    pending: list[tuple[str, Any]] = [("", root)]
+    while pending:
+        prefix, member = pending.pop()
+        if isinstance(member, h5py.Dataset):
+            yield prefix
+        elif isinstance(member, h5py.Group):
+            pending += [(f"{prefix}/{link}".lstrip("/"), member[link]) for link in member]

@@ -1,0 +1,256 @@
+"""JSON text of properties, dims, boundaries and descriptions.
+
+The text is strict JSON (RFC 8259), readable by any parser. What JSON has no word for is an object
+with the key
+`__kind__`: tensors (in PhiML's dict form, plus their dtype), complex numbers, and the three floats
+    that are not finite.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from h5scene.errors import CorruptDataError, FormatError, InvalidInputError
+from h5scene.format import layout
+from h5scene.record import DIM_TYPES, DimSpec, TensorRecord
+
+_INTEGERS = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
+_DTYPES = {"bool", *_INTEGERS, "float16", "float32", "float64", "complex64", "complex128"}
+_NOT_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+
+
+def dump_json(value: Any, what: str) -> str:
+    """Returns the JSON text of numbers, strings, booleans, None, lists, dicts, arrays, tensors.
+
+    Tuples and arrays become lists; keys that are numbers become strings, as `json.dumps` makes
+    them.
+
+    Raises:
+        InvalidInputError: `what` holds something else, or itself.
+    """
+    try:
+        tree = _plain(value, what)
+    except RecursionError:
+        raise InvalidInputError(
+            f"{what} is nested too deeply, or holds itself; JSON cannot hold it"
+        ) from None
+    text = json.dumps(tree, ensure_ascii=False, allow_nan=False, separators=(", ", ": "))
+    try:
+        text.encode()
+    except (
+        UnicodeEncodeError
+    ):  # a lone surrogate, such as Python makes of a file name that is no UTF-8
+        text = json.dumps(tree, ensure_ascii=True, allow_nan=False)
+    return text
+
+
+def load_json(text: str) -> Any:
+    """Returns the value of JSON text, its tensors as `TensorRecord`.
+
+    Raises:
+        CorruptDataError: The text is not JSON, or a tagged object in it is not what FORMAT.md says.
+    """
+    try:
+        return json.loads(text, object_hook=_untag, parse_constant=_reject_constant)
+    except CorruptDataError:
+        raise
+    except (ValueError, RecursionError) as error:
+        raise CorruptDataError(f"not JSON: {error}") from error
+
+
+def dims_to_json(dims: Sequence[DimSpec]) -> list[dict[str, Any]]:
+    """Returns dims as JSON values, in order."""
+    return [
+        {"name": dim.name, "type": dim.type}
+        | ({} if dim.labels is None else {"labels": list(dim.labels)})
+        for dim in dims
+    ]
+
+
+def dims_from_json(value: Any) -> tuple[DimSpec, ...]:
+    """Returns the dims that `dims_to_json` described.
+
+    Raises:
+        FormatError: The value has another form.
+    """
+    if not isinstance(value, list):
+        raise FormatError(f"dims must be a JSON list, not {value!r}")
+    dims = []
+    for entry in value:
+        if not isinstance(entry, dict):
+            raise FormatError(f"a dim must be a JSON object, not {entry!r}")
+        dims.append(_dim(entry.get("name"), entry.get("type"), entry.get("labels")))
+    if len({dim.name for dim in dims}) != len(dims):
+        raise FormatError(f"two dims have the same name: {[dim.name for dim in dims]}")
+    return tuple(dims)
+
+
+def _dim(name: Any, dim_type: Any, labels: Any) -> DimSpec:
+    """Returns a dim, checked."""
+    if not isinstance(name, str) or not name or dim_type not in DIM_TYPES:
+        raise FormatError(f"no dim has the name {name!r} and the type {dim_type!r}")
+    if labels is not None and not (
+        isinstance(labels, list) and all(isinstance(label, str) for label in labels)
+    ):
+        raise FormatError(f"the labels of dim {name!r} must be a list of strings, not {labels!r}")
+    return DimSpec(name, dim_type, None if labels is None else tuple(labels))
+
+
+def _plain(value: Any, what: str) -> Any:
+    """Returns the value as a tree that `json.dumps` takes."""
+    if value is None or isinstance(value, (str, bool)):
+        return str(value) if isinstance(value, str) else value
+    if isinstance(value, (np.generic, np.ndarray)):
+        return (
+            _plain(value.tolist(), what) if value.dtype.kind in "biufcU" else _refuse(value, what)
+        )
+    if isinstance(value, int):
+        return int(value)
+    if isinstance(value, float):
+        return (
+            float(value)
+            if math.isfinite(value)
+            else _tagged(layout.JSON_FLOAT, value=_float_name(value))
+        )
+    if isinstance(value, complex):
+        return _tagged(
+            layout.JSON_COMPLEX, value=[_plain(value.real, what), _plain(value.imag, what)]
+        )
+    if isinstance(value, TensorRecord):
+        return _tensor_to_json(value)
+    if isinstance(value, Mapping):
+        return _plain_dict(value, what)
+    if isinstance(value, (list, tuple)):
+        return [_plain(item, f"{what}[{i}]") for i, item in enumerate(value)]
+    return _refuse(value, what)
+
+
+def _plain_dict(value: Mapping[Any, Any], what: str) -> dict[str, Any]:
+    """Returns the dict with string keys."""
+    plain: dict[str, Any] = {}
+    for key, item in value.items():
+        if isinstance(key, np.generic):
+            key = key.item()
+        if key is None or isinstance(key, (bool, int, float)):
+            key = json.dumps(key)
+        if not isinstance(key, str):
+            raise InvalidInputError(
+                f"{what} has a key of type {type(key).__name__}, {key!r}; JSON keys are strings"
+            )
+        if key == layout.JSON_KIND_KEY:
+            raise InvalidInputError(
+                f"{what} has the key {key!r}, which the file format uses itself; rename it"
+            )
+        if key in plain:
+            raise InvalidInputError(
+                f"{what} has two keys that are both {key!r} in JSON; rename one of them"
+            )
+        plain[key] = _plain(item, f"{what}[{key!r}]")
+    return plain
+
+
+def _refuse(value: Any, what: str) -> Any:
+    """Raises the error for a value that JSON cannot hold."""
+    raise InvalidInputError(
+        f"{what} is of type {type(value).__name__}, which JSON cannot hold; "
+        "use numbers, strings, booleans, None, lists, dicts or tensors"
+    )
+
+
+def _tagged(kind: str, **members: Any) -> dict[str, Any]:
+    """Returns an object that stands for something JSON has no word for."""
+    return {layout.JSON_KIND_KEY: kind, **members}
+
+
+def _float_name(value: float) -> str:
+    """Returns the name of a float that is not finite, as XML Schema and ECMAScript write it."""
+    return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+
+
+def _tensor_to_json(tensor: TensorRecord) -> dict[str, Any]:
+    """Returns PhiML's dict form of a tensor, with its dtype.
+
+    Complex numbers are pairs; floats that are not finite are their names.
+    """
+    data = tensor.data
+    if data.dtype.kind == "c":
+        data = np.stack([data.real, data.imag], axis=-1)
+    return _tagged(
+        layout.JSON_TENSOR,
+        names=[dim.name for dim in tensor.dims],
+        types=[dim.type for dim in tensor.dims],
+        item_names=[None if dim.labels is None else list(dim.labels) for dim in tensor.dims],
+        # Sizes are in `data`, but not those behind a dim of size 0.
+        sizes=list(tensor.data.shape),
+        dtype=tensor.data.dtype.name,
+        data=_named_floats(data.tolist()),
+    )
+
+
+def _named_floats(values: Any) -> Any:
+    """Returns nested lists with the floats that are not finite replaced by their names."""
+    if isinstance(values, list):
+        return [_named_floats(value) for value in values]
+    return (
+        _float_name(values) if isinstance(values, float) and not math.isfinite(values) else values
+    )
+
+
+def _untag(value: dict[str, Any]) -> Any:
+    """Returns what a JSON object stands for."""
+    kind = value.get(layout.JSON_KIND_KEY)
+    if kind is None:
+        return value
+    try:
+        if kind == layout.JSON_TENSOR:
+            return _tensor_from_json(value)
+        if kind == layout.JSON_FLOAT:
+            return _NOT_FINITE[value["value"]]
+        if kind == layout.JSON_COMPLEX:
+            real, imaginary = value["value"]
+            return complex(real, imaginary)
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        raise CorruptDataError(
+            f"a {kind!r} in JSON is not what the file format says: {error}"
+        ) from error
+    return value  # the kind of a newer minor version, for whoever knows it
+
+
+def _tensor_from_json(value: dict[str, Any]) -> TensorRecord:
+    """Returns the tensor that `_tensor_to_json` described."""
+    if value["dtype"] not in _DTYPES:
+        raise ValueError(f"no tensor has dtype {value['dtype']!r}")
+    dtype = np.dtype(value["dtype"])
+    dims = tuple(
+        _dim(name, dim_type, labels)
+        for name, dim_type, labels in zip(
+            value["names"], value["types"], value["item_names"], strict=True
+        )
+    )
+    sizes = tuple(value["sizes"])
+    if dtype.kind != "c":
+        return TensorRecord(dims, np.array(_numbers(value["data"]), dtype).reshape(sizes))
+    pairs = np.array(_numbers(value["data"]), np.float64).reshape(*sizes, 2)
+    data = np.empty(sizes, dtype)
+    data.real, data.imag = (
+        pairs[..., 0],
+        pairs[..., 1],
+    )  # real + 1j * imaginary would turn infinities into NaN
+    return TensorRecord(dims, data)
+
+
+def _numbers(values: Any) -> Any:
+    """Returns nested lists with the names of floats replaced by them."""
+    if isinstance(values, list):
+        return [_numbers(value) for value in values]
+    return _NOT_FINITE[values] if isinstance(values, str) else values
+
+
+def _reject_constant(name: str) -> float:
+    """Raises for `NaN` and its like outside of strings, which strict JSON does not know."""
+    raise ValueError(f"{name} is not strict JSON")

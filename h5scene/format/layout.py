@@ -1,0 +1,80 @@
+"""Every name that stands in a scene file, and the version of the format; see FORMAT.md."""
+
+from __future__ import annotations
+
+from typing import Final
+
+FORMAT_VERSION: Final = "1.0"
+"""Readers accept every minor version of a major version they know."""
+
+ENCODING_VERSION: Final = "1.0"
+
+# Attributes of the root group.
+FORMAT_ATTR: Final = "h5scene_format"
+CREATOR_ATTR: Final = "h5scene_creator"
+
+# Attributes of every group that h5scene defines.
+KIND_ATTR: Final = "kind"
+ENCODING_ATTR: Final = "encoding_version"
+
+SCENE_KIND: Final = "scene"
+FIELD_KIND: Final = "field"
+FRAME_KIND: Final = "frame"
+
+# Attributes of a field group; of a frame that differs from its field.
+FIELD_TYPE_ATTR: Final = "field_type"
+DIMS_ATTR: Final = "dims"
+AXES_ATTR: Final = "axes"
+LOWER_ATTR: Final = "lower"
+UPPER_ATTR: Final = "upper"
+CENTER_ATTR: Final = "center"
+SIZE_ATTR: Final = "size"
+DIMS_SUFFIX: Final = "_dims"
+BOUNDARY_ATTR: Final = "boundary"
+FIELD_ATTRS_ATTR: Final = "field_attrs"
+NAME_ATTR: Final = "name"
+
+DESCRIPTION_ATTRS: Final = (
+    FIELD_TYPE_ATTR,
+    DIMS_ATTR,
+    AXES_ATTR,
+    LOWER_ATTR,
+    UPPER_ATTR,
+    CENTER_ATTR,
+    SIZE_ATTR,
+    *(name + DIMS_SUFFIX for name in (LOWER_ATTR, UPPER_ATTR, CENTER_ATTR, SIZE_ATTR)),
+    BOUNDARY_ATTR,
+    FIELD_ATTRS_ATTR,
+)
+
+# Members of a frame that is a group.
+VALUES_DATASET: Final = "values"
+BOUNDARY_DATASET_PREFIX: Final = "boundary_"
+
+# Members of a scene that are not fields. Names that start with an underscore are reserved.
+RESERVED_PREFIX: Final = "_"
+FILES_GROUP: Final = "_files"
+CURVES_GROUP: Final = "_curves"
+TIMES_DATASET: Final = "_times"
+PROPERTIES_DATASET: Final = "_properties"
+
+COLUMNS_ATTR: Final = "columns"
+TIME_COLUMNS: Final = ("frame", "time")
+STEP_COLUMN: Final = "step"
+
+# Attributes of a scene group that are not properties.
+SCENE_ATTRS: Final = frozenset({KIND_ATTR, ENCODING_ATTR})
+
+MAX_PROPERTY_ATTR_BYTES: Final = 1 << 20
+"""Longer JSON goes to the properties dataset. Readers tried took 10 MB; few expect it."""
+MAX_BOUNDARY_TENSOR_BYTES: Final = 4096
+"""Larger tensors in a boundary are datasets of the frame."""
+MAX_NAME_BYTES: Final = 1024
+
+MIN_FRAME_DIGITS: Final = 6
+
+# Keys of JSON objects.
+JSON_KIND_KEY: Final = "__kind__"
+JSON_TENSOR: Final = "tensor"
+JSON_FLOAT: Final = "float"
+JSON_COMPLEX: Final = "complex"

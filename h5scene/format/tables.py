@@ -1,0 +1,84 @@
+"""Tables of float64 that grow by rows: scalar curves, and the physical times of frames."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import h5py
+import numpy as np
+
+from h5scene.errors import CorruptDataError
+from h5scene.format import layout
+from h5scene.format.codec import read_values
+from h5scene.format.json_values import dump_json, load_json
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from h5scene.record import Array
+
+_CHUNK_ROWS = 512
+
+
+def append_row(group: h5py.Group, name: str, columns: Sequence[str], row: Sequence[float]) -> None:
+    """Appends a row to a table, which is created when there is none.
+
+    Raises:
+        CorruptDataError: What has this name is no such table.
+    """
+    table = group.get(name)
+    if table is None:
+        table = group.create_dataset(
+            name,
+            shape=(0, len(columns)),
+            maxshape=(None, len(columns)),
+            dtype=np.float64,
+            chunks=(_CHUNK_ROWS, len(columns)),
+        )
+        table.attrs[layout.COLUMNS_ATTR] = dump_json(list(columns), layout.COLUMNS_ATTR)
+    _check_table(table)
+    rows = table.shape[0]
+    table.resize(rows + 1, axis=0)
+    table[rows] = row
+
+
+def put_row(group: h5py.Group, name: str, columns: Sequence[str], row: Sequence[float]) -> None:
+    """Puts a row into a table whose first column is a key: in place of the one with its key.
+
+    Raises:
+        CorruptDataError: What has this name is no such table.
+    """
+    table = group.get(name)
+    if table is not None:
+        _check_table(table)
+        # Frames come in order nearly always: then the last row tells all, however long the table.
+        if table.shape[0] and table[-1, 0] >= row[0]:
+            found = np.flatnonzero(table[:, 0] == row[0])
+            if found.size:
+                table[found[0]] = row
+                return
+    append_row(group, name, columns, row)
+
+
+def read_table(group: h5py.Group, name: str) -> Array:
+    """Returns the rows of a table; none of them where there is no table.
+
+    Raises:
+        CorruptDataError: What has this name is no table.
+    """
+    table = group.get(name)
+    if table is None:
+        return np.empty((0, 0))
+    _check_table(table)
+    columns = load_json(table.attrs[layout.COLUMNS_ATTR])
+    if not isinstance(columns, list) or len(columns) != table.shape[1]:
+        raise CorruptDataError(f"{table.name} has {table.shape[1]} columns, named {columns!r}")
+    return read_values(table)
+
+
+def _check_table(table: Any) -> None:
+    """Raises CorruptDataError when the object is no table of float64."""
+    is_table = isinstance(table, h5py.Dataset) and table.ndim == 2 and table.dtype == np.float64
+    if not is_table or layout.COLUMNS_ATTR not in table.attrs:
+        name = getattr(table, "name", table)
+        raise CorruptDataError(f"{name} is no table of float64 with named columns")

@@ -1,0 +1,280 @@
+"""The groups of an open scene file: its scenes, their fields and the frames of these."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import h5py
+
+from h5scene._version import __version__
+from h5scene.errors import (
+    FieldNotFoundError,
+    FrameNotFoundError,
+    InvalidNameError,
+    NotASceneFileError,
+    SceneNotFoundError,
+    UnsupportedVersionError,
+)
+from h5scene.format import codec, layout, names
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from h5scene.format.filters import Compression
+    from h5scene.record import Array, FieldDescription, FieldRecord
+
+
+def initialise(h5: h5py.Group) -> None:
+    """Makes a new HDF5 file a scene file without scenes."""
+    h5.attrs[layout.FORMAT_ATTR] = layout.FORMAT_VERSION
+    h5.attrs[layout.CREATOR_ATTR] = f"h5scene {__version__}"
+
+
+@dataclass(frozen=True)
+class PlannedFrame:
+    """One frame of one field, ready to be written.
+
+    Attributes:
+        attributes: The description, where the field or the frame has to get it.
+    """
+
+    scene: str
+    name: str
+    frame_link: str
+    description: FieldDescription
+    values: Array
+    arrays: Mapping[str, Array]
+    attributes: Mapping[str, Any]
+
+
+class SceneTree:
+    """One state of an open scene file.
+
+    Args:
+        h5: The open file.
+        cache: What earlier trees of this file found out. Whoever gives it empties it when the file
+            was changed by others.
+        path: How messages name the file.
+
+    Raises:
+        NotASceneFileError: The file is no scene file.
+        UnsupportedVersionError: It was written by a newer h5scene.
+    """
+
+    def __init__(self, h5: h5py.Group, cache: dict[Any, Any], path: str):
+        self.h5 = h5
+        self._cache = cache
+        self._path = path
+        if "format" not in cache:
+            cache["format"] = self._checked_format()
+
+    def where(self, scene: str) -> str:
+        """Returns how messages name a scene."""
+        return f"{self._path}/{scene}"
+
+    # --- scenes -----------------------------------------------------------------------------------
+
+    def scene_names(self) -> tuple[str, ...]:
+        """Returns the names of all scenes, sorted."""
+        return tuple(sorted(link for link in self.h5 if self.has_scene(link)))
+
+    def has_scene(self, scene: str) -> bool:
+        """Whether there is a scene of this name; false when something else has the name."""
+        key = ("scene", scene)
+        if key not in self._cache:
+            if not scene or "/" in scene or scene.startswith(layout.RESERVED_PREFIX):
+                return False
+            if not _is(self.h5.get(scene), layout.SCENE_KIND):
+                return False
+            codec.check_mark(self.h5[scene], layout.SCENE_KIND)
+            self._cache[key] = True
+        return True
+
+    def scene(self, scene: str) -> h5py.Group:
+        """Returns the group of a scene.
+
+        Raises:
+            SceneNotFoundError: There is no such scene.
+        """
+        if not self.has_scene(scene):
+            raise SceneNotFoundError(
+                f"no scene {scene!r} in {self._path}; {names.listed(self.scene_names())}"
+            )
+        return self.h5[scene]
+
+    def create_scene(self, scene: str) -> None:
+        """Creates an empty scene, which must not exist."""
+        codec.mark(self.h5.create_group(scene), layout.SCENE_KIND)
+        self._cache["scene", scene] = True
+
+    def remove_scene(self, scene: str) -> None:
+        """Removes a scene, which must exist."""
+        del self.h5[scene]
+        self._forget(scene)
+
+    def move_scene(self, scene: str, new_name: str) -> None:
+        """Gives a scene, which must exist, a name that is free."""
+        self.h5.move(scene, new_name)
+        self._forget(scene)
+
+    # --- fields -----------------------------------------------------------------------------------
+
+    def fieldnames(self, scene: str) -> tuple[str, ...]:
+        """Returns the names of the fields of a scene, sorted."""
+        group = self.scene(scene)
+        links = (link for link in group if not link.startswith(layout.RESERVED_PREFIX))
+        return tuple(sorted(link for link in links if _is(group.get(link), layout.FIELD_KIND)))
+
+    def find_field(self, scene: str, name: str) -> str:
+        """Returns the stored field that `name` means: the exact one, else one that differs in case.
+
+        Raises:
+            FieldNotFoundError: There is none, or there are several.
+        """
+        link = names.field_link(name)
+        if ("description", scene, link) in self._cache:
+            return link
+        try:
+            return names.find_field(self.fieldnames(scene), name, self.where(scene))
+        except FieldNotFoundError as error:
+            error.location = f"/{scene}"
+            raise
+
+    def frames(self, scene: str, field_link: str) -> tuple[int, ...]:
+        """Returns the numbers of the frames of a stored field, sorted."""
+        numbers = map(names.frame_of_link, self.h5[scene][field_link])
+        return tuple(sorted(number for number in numbers if number is not None))
+
+    def plan_frame(self, scene: str, name: str, frame: int, record: FieldRecord) -> PlannedFrame:
+        """Returns all that `write_frame` needs. Everything that can be refused is refused here.
+
+        Raises:
+            SceneNotFoundError: There is no such scene.
+            InvalidNameError: The field is stored already under a name that was spelled otherwise.
+            InvalidInputError: The record does not fit together.
+            UnsupportedFieldError: The values are no numbers.
+        """
+        group = self.scene(scene)
+        self._check_spelling(scene, name)
+        codec.check_values(record, f"field {name!r}")
+        link = names.field_link(name)
+        described, arrays = codec.split_arrays(record.description)
+        is_new = link not in group
+        attributes: dict[str, Any] = {}
+        if is_new or described != self._description(scene, link):
+            attributes = codec.attributes_from_description(described)
+        return PlannedFrame(
+            scene=scene,
+            name=name,
+            frame_link=names.frame_link(frame),
+            description=described,
+            values=record.values,
+            arrays=arrays,
+            attributes=attributes,
+        )
+
+    def write_frame(self, planned: PlannedFrame, compression: Compression) -> None:
+        """Writes one frame of a field, in place of one that is stored."""
+        group, link = self.h5[planned.scene], names.field_link(planned.name)
+        attributes = planned.attributes
+        if link in group:
+            field = group[link]
+            if planned.frame_link in field:
+                del field[planned.frame_link]
+        else:
+            field = group.create_group(link)
+            codec.mark(field, layout.FIELD_KIND)
+            if planned.name != link:
+                field.attrs[layout.NAME_ATTR] = planned.name
+            field.attrs.update(attributes)
+            attributes = {}
+            self._cache["description", planned.scene, link] = planned.description
+            self._cache["spelling", planned.scene, link] = planned.name
+        codec.write_frame(
+            field, planned.frame_link, planned.values, planned.arrays, attributes, compression
+        )
+
+    def read_field(self, scene: str, name: str, frame: int) -> FieldRecord:
+        """Returns one frame of a field.
+
+        Raises:
+            FieldNotFoundError: The scene has no field of this name.
+            FrameNotFoundError: The field is not stored for this frame.
+            CorruptDataError: What is stored is not what FORMAT.md says.
+        """
+        group = self.scene(scene)
+        link = self.find_field(scene, name)
+        field = group[link]
+        number = names.frame_number(frame)
+        if number < 0 or names.frame_link(number) not in field:
+            raise FrameNotFoundError(
+                f"no frame {number} of {link!r} in {self.where(scene)}; "
+                f"{_listed_frames(self.frames(scene, link))}",
+                location=field.name,
+            )
+        shared = self._description(scene, link)
+        return codec.read_frame(field, names.frame_link(number), shared)
+
+    # --- inside -----------------------------------------------------------------------------------
+
+    def _checked_format(self) -> str:
+        """Returns the version of the file format, which this h5scene can read."""
+        version = self.h5.attrs.get(layout.FORMAT_ATTR)
+        if codec.major(version) < 1:
+            raise NotASceneFileError(
+                f"{self._path} is an HDF5 file, but no scene file: it has no attribute "
+                f"{layout.FORMAT_ATTR!r}"
+            )
+        if codec.major(version) > codec.major(layout.FORMAT_VERSION):
+            raise UnsupportedVersionError(
+                f"{self._path} has format version {version}; this h5scene {__version__} knows "
+                f"versions up to {layout.FORMAT_VERSION}: install a newer one"
+            )
+        return str(version)
+
+    def _description(self, scene: str, field_link: str) -> FieldDescription:
+        """Returns the description that the frames of a stored field share."""
+        key = ("description", scene, field_link)
+        if key not in self._cache:
+            field = self.h5[scene][field_link]
+            codec.check_mark(field, layout.FIELD_KIND)
+            self._cache[key] = codec.read_description(field)
+        described: FieldDescription = self._cache[key]
+        return described
+
+    def _check_spelling(self, scene: str, name: str) -> None:
+        """Raises InvalidNameError when the field is stored under a name spelled otherwise."""
+        link = names.field_link(name)
+        key = ("spelling", scene, link)
+        if key not in self._cache:
+            member = self.scene(scene).get(link)
+            if member is None:
+                return
+            if not _is(member, layout.FIELD_KIND):
+                raise InvalidNameError(
+                    f"{self.where(scene)}/{link} exists and is no field; use another name"
+                )
+            self._cache[key] = member.attrs.get(layout.NAME_ATTR, link)
+        if self._cache[key] != name:
+            raise InvalidNameError(
+                f"field name {name!r} is stored as {link!r}, where {self.where(scene)} holds the "
+                f"field {self._cache[key]!r} already; use that name, or another one"
+            )
+
+    def _forget(self, scene: str) -> None:
+        """Drops what is known about a scene."""
+        for key in [key for key in self._cache if isinstance(key, tuple) and key[1] == scene]:
+            del self._cache[key]
+
+
+def _is(member: Any, kind: str) -> bool:
+    """Whether an object of a group is of this kind."""
+    return isinstance(member, h5py.Group) and member.attrs.get(layout.KIND_ATTR) == kind
+
+
+def _listed_frames(frames: Sequence[int]) -> str:
+    """Returns frame numbers for an error message."""
+    if len(frames) <= 6:
+        return names.listed(frames)
+    return f"it has {len(frames)} frames from {frames[0]} to {frames[-1]}"
