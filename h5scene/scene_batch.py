@@ -1,0 +1,303 @@
+"""A batch of scenes as a PhiML object: paths with dims, and ways of asking every scene."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from phi.field import Field
+from phiml import math
+from phiml.math import Shape, Tensor, batch
+from phiml.math.magic import BoundDim
+
+from h5scene.errors import BatchMismatchError, InvalidInputError, SceneNotFoundError
+from h5scene.format.names import listed, quoted
+from h5scene.paths import scene_directory, split_scene_path
+from h5scene.phi_fields import dim_specs_from_shape, record_from_field
+from h5scene.record import FieldRecord, named_dims, stack_records
+from h5scene.scene_file import DEFAULT_LOCK_TIMEOUT_S, Mode, SceneFile
+from h5scene.scene_properties import public_value
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from typing_extensions import Self
+
+    from h5scene.format.filters import Compression
+    from h5scene.store import Durability
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Member:
+    """One scene of a batch: where it stands in the batch, and in which file under which name."""
+
+    index: dict[str, int]
+    file: str
+    scene: str
+
+
+class SceneBatch:
+    """Paths of scenes with PhiML dims, their open files, and the ways of asking all of them.
+
+    The base of `Scene`, which adds what users call.
+    """
+
+    def __init__(
+        self,
+        paths: str | Tensor,
+        *,
+        durability: Durability = "process",
+        lock_timeout_s: float = DEFAULT_LOCK_TIMEOUT_S,
+        compression: Compression = "fast",
+    ):
+        tensor = math.wrap(paths)
+        self._paths: Tensor = (
+            math.wrap(math.map(_usual_path, tensor)) if tensor.shape.volume else tensor
+        )
+        self._options: dict[str, Any] = {
+            "durability": durability,
+            "lock_timeout_s": lock_timeout_s,
+            "compression": compression,
+        }
+        self._files: dict[tuple[int, str, Mode], SceneFile] = {}
+        self._members: tuple[Member, ...] = tuple(
+            Member(index, *split_scene_path(self._paths[index].native()))
+            for index in self._paths.shape.meshgrid()
+        )
+
+    # --- as a PhiML object ------------------------------------------------------------------------
+
+    def __getitem__(self, item: Any) -> Self:
+        return self._with_paths(self._paths[item])
+
+    def __getattr__(self, name: str) -> BoundDim:
+        if hasattr(type(self), name):  # a property failed inside; its error must not become a dim
+            raise AttributeError(f"the property {name!r} of {type(self).__name__} failed")
+        return BoundDim(self, name)
+
+    def __variable_attrs__(self) -> tuple[str, ...]:
+        return ("paths",)
+
+    def __with_attrs__(self, **attrs: Any) -> Self:
+        return self._with_paths(attrs.get("paths", self._paths))
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Open files do not cross processes.
+        return {**self.__dict__, "_files": {}}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, SceneBatch):
+            return NotImplemented
+        return bool(self.shape == other.shape) and self._keys() == other._keys()
+
+    def __hash__(self) -> int:
+        return hash(self._keys())
+
+    def __repr__(self) -> str:
+        return f"{self._paths:no-dtype}"
+
+    @property
+    def shape(self) -> Shape:
+        """Batch dims of the scenes; empty for a single scene."""
+        return self._paths.shape
+
+    @property
+    def is_batch(self) -> bool:
+        """Whether this is a batch of scenes, be it of one."""
+        return bool(self._paths.rank > 0)
+
+    @property
+    def path(self) -> str:
+        """Path of the scene: that of its file, a slash, and its name. Only single scenes have one.
+
+        Raises:
+            InvalidInputError: This is a batch.
+        """
+        if self.is_batch:
+            raise InvalidInputError(
+                f"a batch of scenes {self.shape} has no single path; use paths, or slice the batch"
+            )
+        return str(self._paths.native())
+
+    @property
+    def paths(self) -> Tensor:
+        """Paths of all scenes, with the shape of the batch."""
+        return self._paths
+
+    # --- files ------------------------------------------------------------------------------------
+
+    def _with_paths(self, paths: Tensor) -> Self:
+        """Returns other scenes, with the options of these."""
+        return type(self)(paths, **self._options)
+
+    def _keys(self) -> tuple[str, ...]:
+        """Returns the path of each scene, in the order of the batch."""
+        return tuple(f"{member.file}/{member.scene}" for member in self._members)
+
+    def _file(self, path: str, mode: Mode = "r+") -> SceneFile:
+        """Returns the open file."""
+        key = (os.getpid(), path, mode)
+        if key not in self._files:
+            self._files[key] = SceneFile(path, mode, **self._options)
+        return self._files[key]
+
+    def _by_file(
+        self, mode: Mode = "r+", *, existing_only: bool = False
+    ) -> list[tuple[SceneFile, list[Member]]]:
+        """Returns the scenes of each file."""
+        grouped: dict[str, list[Member]] = {}
+        for member in self._members:
+            if not existing_only or Path(member.file).exists():
+                grouped.setdefault(member.file, []).append(member)
+        return [(self._file(path, mode), members) for path, members in grouped.items()]
+
+    def _from_each(self, read: Callable[[SceneFile, str], T]) -> list[T]:
+        """Returns what is read from each scene, in the order of the batch."""
+        return [read(self._file(member.file), member.scene) for member in self._members]
+
+    def _check_existence(self) -> None:
+        """Raises SceneNotFoundError when one of the scenes does not exist."""
+        for member in self._members:
+            if not Path(member.file).exists():
+                raise SceneNotFoundError(_missing_file(member), file=member.file)
+        for file, members in self._by_file():
+            for member in members:
+                if not file.has_scene(member.scene):
+                    raise SceneNotFoundError(
+                        f"no scene {member.scene!r} in {member.file}; {listed(file.scenes)}",
+                        file=member.file,
+                    )
+
+    # --- fields and values ------------------------------------------------------------------------
+
+    def _record(self, field: Any, name: str) -> FieldRecord:
+        """Returns the field as a record that fits this batch.
+
+        Raises:
+            InvalidInputError: It is no field.
+            BatchMismatchError: It has a dim of this batch with another size, type or labels.
+        """
+        if not isinstance(field, Field):
+            raise InvalidInputError(
+                f"{name!r} is of type {type(field).__name__}; only fields can be written, "
+                "such as CenteredGrid"
+            )
+        record = record_from_field(field)
+        dims = named_dims(record)
+        for spec, size in zip(dim_specs_from_shape(self.shape), self.shape.sizes, strict=True):
+            found, found_size = dims.get(spec.name, (spec, size))
+            if (found.type, found_size) != (spec.type, size):
+                raise BatchMismatchError(
+                    f"field {name!r} has the {found.type} dim {spec.name}={found_size}, this batch "
+                    f"of scenes the {spec.type} dim {spec.name}={size}; slice one of them"
+                )
+            if None not in (found.labels, spec.labels) and found.labels != spec.labels:
+                raise BatchMismatchError(
+                    f"field {name!r} has the labels {quoted(found.labels or ())} along "
+                    f"{spec.name!r}, this batch of scenes {quoted(spec.labels or ())}"
+                )
+        return record
+
+    def _read_records(self, names: Sequence[str], frame: int) -> list[FieldRecord]:
+        """Returns one record for each name, stacked along the dims of this batch."""
+        read: dict[str, tuple[FieldRecord, ...]] = {}
+        for file, members in self._by_file():
+            records = file.read_frames([member.scene for member in members], names, frame)
+            for member, record in zip(members, records, strict=True):
+                read[f"{member.file}/{member.scene}"] = record
+        stacked = [read[key] for key in self._keys()]
+        # The last dim varies fastest: neighbours are stacked first, along it.
+        dims = zip(dim_specs_from_shape(self.shape), self.shape.sizes, strict=True)
+        for dim, size in reversed(list(dims)):
+            groups = [stacked[i : i + size] for i in range(0, len(stacked), size)]
+            stacked = [
+                tuple(stack_records(records, dim) for records in zip(*group, strict=True))
+                for group in groups
+            ]
+        return list(stacked[0])
+
+    def _numbers(self, value: Any, member: Member, what: str) -> list[float]:
+        """Returns the numbers that `value` is for one scene: one, or those along one more dim.
+
+        Raises:
+            InvalidInputError: It is no number.
+            BatchMismatchError: It has two or more dims beside those of this batch.
+        """
+        sliced = self._sliced(value, member) if isinstance(value, Tensor) else value
+        if isinstance(sliced, Tensor) and sliced.rank > 1:
+            raise BatchMismatchError(f"{what} has the dims {sliced.shape} beside {self.shape}")
+        try:
+            if isinstance(sliced, Tensor):
+                return [float(number) for number in sliced.numpy(sliced.shape).reshape(-1)]
+            return [float(sliced)]
+        except (TypeError, ValueError) as error:
+            raise InvalidInputError(
+                f"{what} must be a number, not {type(value).__name__} {value!r}"
+            ) from error
+
+    def _sliced(self, tensor: Tensor, member: Member) -> Tensor:
+        """Returns the slice of a tensor for one scene.
+
+        Raises:
+            BatchMismatchError: It has a dim of this batch in another size.
+        """
+        for dim in tensor.shape.only(self.shape):
+            if dim.size != self.shape.get_size(dim.name):
+                raise BatchMismatchError(
+                    f"a tensor has {dim.name}={dim.size}, this batch of scenes is {self.shape}"
+                )
+        return tensor[member.index]
+
+    def _number(self, value: Any, member: Member, what: str) -> float:
+        """Returns the one number that `value` is for one scene; raises as `_numbers` does."""
+        numbers = self._numbers(value, member, what)
+        if len(numbers) != 1:
+            raise BatchMismatchError(f"{what} must be one number for each scene, not {numbers!r}")
+        return numbers[0]
+
+    def _combined(self, values: Sequence[Any]) -> Any:
+        """Returns the one value that all scenes have, or a tensor of those that differ.
+
+        Dicts of the same keys stay dicts, with such values.
+        """
+        public = [public_value(value) for value in values]
+        if all(value == values[0] for value in values[1:]):
+            return public[0]
+        if all(isinstance(value, dict) and value.keys() == public[0].keys() for value in public):
+            return {name: self._combined([value[name] for value in values]) for name in public[0]}
+        if all(isinstance(value, (bool, int, float, complex, Tensor)) for value in public):
+            return math.stack(public, self.shape)
+        return arranged(public, self.shape)
+
+
+def arranged(values: Sequence[Any], dims: Shape) -> Any:
+    """Returns values, the last dim varying fastest, with these dims; the one value without any."""
+    if not dims:
+        return values[0]
+    return math.unpack_dim(math.layout([*values], batch("_scenes")), "_scenes", dims)
+
+
+def in_all(dicts: Sequence[Mapping[Any, Any]]) -> list[Any]:
+    """Returns the keys that all dicts have, sorted."""
+    return sorted(set.intersection(*(set(entries) for entries in dicts)))
+
+
+def _usual_path(path: str) -> str:
+    """Returns the path of a scene in its usual form: scene file with its suffix, slash, name."""
+    return "/".join(split_scene_path(path))
+
+
+def _missing_file(member: Member) -> str:
+    """Returns the message for a scene whose file does not exist."""
+    message = f"no scene {member.scene!r} in {member.file}: there is no such file"
+    directory = scene_directory(member.file, member.scene)
+    if directory is not None:
+        return f"{message}, but {directory} is a scene of PhiFlow; read it with phi.field.Scene"
+    return f"{message}; create it with Scene.create"
