@@ -170,17 +170,21 @@ def _corners(lower: TensorRecord, upper: TensorRecord) -> tuple[Array, Array]:
 
 
 def named_dims(record: FieldRecord) -> dict[str, tuple[DimSpec, int]]:
-    """Returns every dim of the values, the bounds and the boundary by name, with its size."""
+    """Returns every dim along which a record can be sliced, by name, with its size.
+
+    These are the dims of the values, and the batch dims of the bounds and the boundary.
+    """
     found: dict[str, tuple[DimSpec, int]] = {}
 
     def note(tensor: TensorRecord) -> TensorRecord:
         for dim, size in zip(tensor.dims, tensor.data.shape, strict=True):
-            found.setdefault(dim.name, (dim, size))
+            if dim.type == "batch":
+                found.setdefault(dim.name, (dim, size))
         return tensor
 
-    note(TensorRecord(record.description.dims, record.values))
     _map_description(record.description, note)
-    return found
+    values = zip(record.description.dims, record.values.shape, strict=True)
+    return found | {dim.name: (dim, size) for dim, size in values}
 
 
 def slice_record(record: FieldRecord, index: Mapping[str, int]) -> FieldRecord:
@@ -267,11 +271,23 @@ def _map_description(
     )
 
 
+def _is_sliced(dim: DimSpec, index: Mapping[str, int]) -> bool:
+    """Whether a dim is sliced: a `vector` of scenes is not that of a corner."""
+    return dim.type == "batch" and dim.name in index
+
+
 def _slice_tensor(tensor: TensorRecord, index: Mapping[str, int]) -> TensorRecord:
-    """Returns the tensor without the indexed dims; the tensor itself where it has none of them."""
-    if not any(dim.name in index for dim in tensor.dims):
+    """Returns the tensor without the indexed batch dims; itself where it has none of them."""
+    index = {dim.name: index[dim.name] for dim in tensor.dims if _is_sliced(dim, index)}
+    if not index:
         return tensor
     kept = tuple(dim for dim in tensor.dims if dim.name not in index)
+    for dim, size in zip(tensor.dims, tensor.data.shape, strict=True):
+        if not -size <= index.get(dim.name, -size) < max(size, 1):
+            raise BatchMismatchError(
+                f"there is no entry {index[dim.name]} along the {dim.type} dim '{dim.name}' of "
+                f"size {size}; all tensors of a field must agree in their batch dims"
+            )
     item = tuple(index.get(dim.name, slice(None)) for dim in tensor.dims)
     return TensorRecord(kept, np.asarray(tensor.data[item]))
 

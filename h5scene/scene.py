@@ -23,10 +23,9 @@ from h5scene.errors import (
     NotFoundError,
     SceneNotFoundError,
 )
-from h5scene.format.names import frame_number, numbered_scene, scene_number
+from h5scene.format.names import numbered_scene, scene_number, whole_number
 from h5scene.paths import scene_file_path
 from h5scene.phi_fields import field_from_record
-from h5scene.record import slice_record
 from h5scene.scene_batch import SceneBatch, arranged, in_all
 from h5scene.scene_file import DEFAULT_LOCK_TIMEOUT_S, SceneFile
 from h5scene.scene_properties import SceneProperties, stored_property
@@ -75,6 +74,8 @@ class Scene(SceneBatch):
         dim: Shape = batch("batch"),  # noqa: B008  # PhiFlow's signature; shapes are immutable
     ) -> Scene:
         """Returns the scenes as one batch along `dim`."""
+        if not scenes:
+            raise InvalidInputError("no scenes to stack; give at least one")
         return scenes[0]._with_paths(math.stack([scene._paths for scene in scenes], dim))
 
     # --- create, list, find -----------------------------------------------------------------------
@@ -205,6 +206,10 @@ class Scene(SceneBatch):
             if id is not None:
                 raise InvalidInputError(f"got id={id}, but {directory} is a scene already")
             return directory
+        if not isinstance(directory, (str, os.PathLike, tuple, list, Tensor)):
+            raise InvalidInputError(
+                f"a scene is found by its path, not by {type(directory).__name__} {directory!r}"
+            )
         if isinstance(directory, (tuple, list)):
             directory = math.wrap([os.fspath(path) for path in directory], batch("scenes"))
         elif isinstance(directory, os.PathLike):
@@ -308,16 +313,16 @@ class Scene(SceneBatch):
             >>> scene = Scene.create("runs")
             >>> scene.write({"smoke": CenteredGrid(1.0, 0, x=4, y=3)}, frame=5)
         """
-        fields = {**(data or {}), **kw_data}
-        records = {name: self._record(field, name) for name, field in fields.items()}
+        fields = _merged(data or {}, kw_data, "fields")
+        records = {name: self._records(field, name) for name, field in fields.items()}
         for file, members in self._by_file():
-            sliced = {
-                member.scene: {
-                    name: slice_record(record, member.index) for name, record in records.items()
-                }
-                for member in members
-            }
-            file.write_frame(frame, sliced)
+            file.write_frame(
+                frame,
+                {
+                    m.scene: {name: by_scene[m.path] for name, by_scene in records.items()}
+                    for m in members
+                },
+            )
 
     def write_field(self, field: Field, name: str, frame: int) -> None:
         """Writes one field; see `write`, which raises the same errors."""
@@ -345,11 +350,8 @@ class Scene(SceneBatch):
             BatchMismatchError: The fields of a batch differ in a way that cannot be stacked.
             CorruptDataError: What is stored is not what the file format says.
         """
-        wanted = (
-            list(names[0])
-            if len(names) == 1 and not isinstance(names[0], str)
-            else [str(name) for name in names]
-        )
+        is_sequence = len(names) == 1 and isinstance(names[0], (tuple, list))
+        wanted = [*names[0]] if is_sequence else [*names]
         stacked = self._read_records(wanted, frame)
         fields = [
             field_from_record(record, convert_to_backend=convert_to_backend) for record in stacked
@@ -520,7 +522,7 @@ class Scene(SceneBatch):
 
     @properties.setter
     def properties(self, properties: Mapping[str, Any]) -> None:
-        self._put_properties(properties, replace=True)
+        self._put_properties(_merged(properties, {}, "properties"), replace=True)
 
     def put_property(self, key: str, value: Any) -> None:
         """Sets one property; see `put_properties`, which raises the same errors."""
@@ -543,7 +545,7 @@ class Scene(SceneBatch):
             InvalidNameError: A name is no string.
             SceneNotFoundError: The scene does not exist.
         """
-        self._put_properties({**(update or {}), **kw_updates})
+        self._put_properties(_merged(update or {}, kw_updates, "properties"))
 
     def _put_properties(self, update: Mapping[str, Any], *, replace: bool = False) -> None:
         for file, members in self._by_file():
@@ -686,9 +688,19 @@ class Scene(SceneBatch):
         self._write_files({f"src/{filename}": text})
 
 
+def _merged(values: Any, more: Mapping[str, Any], what: str) -> dict[str, Any]:
+    """Returns what a call was given as a dict, and as keywords, which win."""
+    try:
+        return {**dict(values), **more}
+    except (TypeError, ValueError) as error:
+        raise InvalidInputError(
+            f"{what} must be a dict by name, not {type(values).__name__} {values!r}"
+        ) from error
+
+
 def _numbered_path(directory: str, number: Any) -> str:
     """Returns the path of scene `number` of a file; negative ones count from the last scene."""
-    number = frame_number(number)
+    number = whole_number(number, "the id of a scene")
     if number >= 0:
         return f"{scene_file_path(directory)}/{numbered_scene('sim', number)}"
     scenes = Scene.list(directory)

@@ -16,7 +16,7 @@ from h5scene.errors import BatchMismatchError, InvalidInputError, SceneNotFoundE
 from h5scene.format.names import listed, quoted
 from h5scene.paths import scene_directory, split_scene_path
 from h5scene.phi_fields import dim_specs_from_shape, record_from_field
-from h5scene.record import FieldRecord, named_dims, stack_records
+from h5scene.record import FieldRecord, named_dims, slice_record, stack_records
 from h5scene.scene_file import DEFAULT_LOCK_TIMEOUT_S, Mode, SceneFile
 from h5scene.scene_properties import public_value
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from h5scene.format.filters import Compression
+    from h5scene.record import DimSpec
     from h5scene.store import Durability
 
 T = TypeVar("T")
@@ -38,6 +39,11 @@ class Member:
     index: dict[str, int]
     file: str
     scene: str
+
+    @property
+    def path(self) -> str:
+        """Path of the scene."""
+        return f"{self.file}/{self.scene}"
 
 
 class SceneBatch:
@@ -139,7 +145,7 @@ class SceneBatch:
 
     def _keys(self) -> tuple[str, ...]:
         """Returns the path of each scene, in the order of the batch."""
-        return tuple(f"{member.file}/{member.scene}" for member in self._members)
+        return tuple(member.path for member in self._members)
 
     def _file(self, path: str, mode: Mode = "r+") -> SceneFile:
         """Returns the open file."""
@@ -177,8 +183,8 @@ class SceneBatch:
 
     # --- fields and values ------------------------------------------------------------------------
 
-    def _record(self, field: Any, name: str) -> FieldRecord:
-        """Returns the field as a record that fits this batch.
+    def _records(self, field: Any, name: str) -> dict[str, FieldRecord]:
+        """Returns the field as a record for each scene, by the path of the scene.
 
         Raises:
             InvalidInputError: It is no field.
@@ -189,8 +195,24 @@ class SceneBatch:
                 f"{name!r} is of type {type(field).__name__}; only fields can be written, "
                 "such as CenteredGrid"
             )
-        record = record_from_field(field)
-        dims = named_dims(record)
+        others = self.shape.non_batch
+        if not others:
+            record = record_from_field(field)
+            self._check_dims(named_dims(record), name)
+            return {m.path: slice_record(record, m.index) for m in self._members}
+        # Along other dims, such as the components of a vector, PhiFlow knows what a slice is.
+        shape = field.shape
+        specs = zip(dim_specs_from_shape(shape), shape.sizes, strict=True)
+        self._check_dims({spec.name: (spec, size) for spec, size in specs}, name)
+        common = {dim.name for dim in others.only(shape)}
+        records = {}
+        for member in self._members:
+            part = field[{dim: i for dim, i in member.index.items() if dim in common}]
+            records[member.path] = slice_record(record_from_field(part), member.index)
+        return records
+
+    def _check_dims(self, dims: Mapping[str, tuple[DimSpec, int]], name: str) -> None:
+        """Raises BatchMismatchError when a dim of this batch is another one in a field."""
         for spec, size in zip(dim_specs_from_shape(self.shape), self.shape.sizes, strict=True):
             found, found_size = dims.get(spec.name, (spec, size))
             if (found.type, found_size) != (spec.type, size):
@@ -203,7 +225,6 @@ class SceneBatch:
                     f"field {name!r} has the labels {quoted(found.labels or ())} along "
                     f"{spec.name!r}, this batch of scenes {quoted(spec.labels or ())}"
                 )
-        return record
 
     def _read_records(self, names: Sequence[str], frame: int) -> list[FieldRecord]:
         """Returns one record for each name, stacked along the dims of this batch."""
@@ -211,8 +232,8 @@ class SceneBatch:
         for file, members in self._by_file():
             records = file.read_frames([member.scene for member in members], names, frame)
             for member, record in zip(members, records, strict=True):
-                read[f"{member.file}/{member.scene}"] = record
-        stacked = [read[key] for key in self._keys()]
+                read[member.path] = record
+        stacked = [read[member.path] for member in self._members]
         # The last dim varies fastest: neighbours are stacked first, along it.
         dims = zip(dim_specs_from_shape(self.shape), self.shape.sizes, strict=True)
         for dim, size in reversed(list(dims)):
@@ -235,7 +256,8 @@ class SceneBatch:
             raise BatchMismatchError(f"{what} has the dims {sliced.shape} beside {self.shape}")
         try:
             if isinstance(sliced, Tensor):
-                return [float(number) for number in sliced.numpy(sliced.shape).reshape(-1)]
+                numbers = sliced.numpy(sliced.shape).reshape(-1).tolist()
+                return [float(number) for number in numbers]
             return [float(sliced)]
         except (TypeError, ValueError) as error:
             raise InvalidInputError(

@@ -348,6 +348,10 @@ class SceneFile:
             SceneNotFoundError: There is no such scene.
         """
         number = int(names.frame_link(frame))
+        if number > layout.MAX_TIMED_FRAME:
+            raise InvalidInputError(
+                f"frame {number} cannot have a time; frames up to {layout.MAX_TIMED_FRAME} can"
+            )
         for time in times.values():
             if not isfinite(time):
                 raise InvalidInputError(f"the time of frame {number} must be finite, not {time!r}")
@@ -475,11 +479,16 @@ class SceneFile:
 
     def _open_or_create(self) -> Store:
         """Returns the store of the file, which is created first where the mode says so."""
+        if Path(self._path).is_dir():
+            raise NotASceneFileError(
+                f"{self._path} is a directory, not a scene file; choose another path",
+                file=self._path,
+            )
         if self._mode == "x" or (self._mode == "a" and not Path(self._path).exists()):
             directory = Path(self._path).absolute().parent
             try:
                 directory.mkdir(parents=True, exist_ok=True)
-            except FileExistsError as error:
+            except (FileExistsError, NotADirectoryError) as error:
                 raise NotASceneFileError(
                     f"cannot create {self._path}: {directory} is no directory", file=self._path
                 ) from error
