@@ -1,6 +1,7 @@
-"""Reading and writing through one handle: the protocol between a view of the file and the locks beside it.
+"""Reading and writing through one handle: what a view and the locks beside it do together.
 
-A `Store` has one channel, and a second one for threads that read while another thread's transaction is open.
+A `Store` has one channel, and a second one for threads that read while another thread's
+transaction is open.
 """
 
 from __future__ import annotations
@@ -8,8 +9,7 @@ from __future__ import annotations
 import errno
 import threading
 import time
-from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from h5scene.errors import BusyError, InternalError, ReadOnlyError, StorageError
 from h5scene.store import system
@@ -17,6 +17,9 @@ from h5scene.store.failures import from_hdf5, from_pager
 from h5scene.store.locks import SideLocks, doze
 from h5scene.store.safety import runs_user_code
 from h5scene.store.view import ChangedMeanwhile, View, share_with_other_programs, take_stamp
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 T = TypeVar("T")
 
@@ -48,13 +51,14 @@ class Channel:
         self.reader: int | None = None
         self.before_opening = before_opening
 
-    # Reading --------------------------------------------------------------------------------------------------------
+    # Reading --------------------------------------------------------------------------------------
 
     def read(self, function: Callable[[Any], T], deadline: float, what: Callable[[View], Any]) -> T:
         """Returns `function(what(view))` of one committed state of the file.
 
         Raises:
-            BusyError: Another program has the file open for writing, or it changes faster than it can be read.
+            BusyError: Another program has the file open for writing, or it changes faster than it
+                can be read.
             CorruptDataError: HDF5 cannot make sense of it.
             StorageError: The disk failed.
         """
@@ -68,11 +72,14 @@ class Channel:
                 self.drop()
                 attempt += 1
                 if attempt > _POLITE_ATTEMPTS and time.monotonic() >= deadline:
-                    raise BusyError(f"{self.path} changes faster than it can be read", file=self.path) from None
+                    raise BusyError(
+                        f"{self.path} changes faster than it can be read", file=self.path
+                    ) from None
             except _OtherProgramWrites:
                 if time.monotonic() >= deadline:
                     raise BusyError(
-                        f"another program has {self.path} open for writing without h5scene; close it there",
+                        f"another program has {self.path} open for writing without h5scene; "
+                        "close it there",
                         file=self.path,
                     ) from None
                 doze(0.01)
@@ -127,7 +134,7 @@ class Channel:
             return False
         return True
 
-    # Writing --------------------------------------------------------------------------------------------------------
+    # Writing --------------------------------------------------------------------------------------
 
     def begin(self, deadline: float) -> View:
         """Opens a transaction: nobody else writes until `finish`.
@@ -146,7 +153,7 @@ class Channel:
             raise
 
     def commit(self, *, sync: bool) -> None:
-        """Makes what was written since `begin` the state of the file. Steps 1 to 6 of DURABILITY.md.
+        """Makes what was written since `begin` the state of the file: steps 1 to 6.
 
         Raises:
             StorageError: The disk is full or failed; the caller rolls back.
@@ -163,8 +170,8 @@ class Channel:
         try:
             if not (view.still_holds() and self.locks.is_in_place()):
                 raise StorageError(
-                    f"{self.path} or its lock file was replaced, removed or written by another program during the "
-                    "transaction, which is lost",
+                    f"{self.path} or its lock file was replaced, removed or written by another "
+                    "program during the transaction, which is lost",
                     errno=getattr(errno, "ESTALE", None),
                     file=self.path,
                 )
@@ -183,8 +190,8 @@ class Channel:
             self.view = View.for_writing(self.path, self.locks, time.monotonic())
         except Exception as error:
             raise StorageError(
-                f"{self.path} was committed, but the disk failed before all of it was in place: {error}; the next use of "
-                "the file repairs it",
+                f"{self.path} was committed, but the disk failed before all of it was in place: "
+                f"{error}; the next use of the file repairs it",
                 errno=getattr(error, "errno", None),
                 file=self.path,
             ) from error
@@ -203,7 +210,8 @@ class Channel:
     def _writable_view(self, deadline: float) -> View:
         view = self.view
         if view is not None and view.is_writable and view.is_current():
-            # Held already; asked for again because on NFS this also drops what this machine has cached of the file.
+            # Held already; asked for again because on NFS this also drops what this machine has
+            # cached of the file.
             share_with_other_programs(view.disk, deadline)
             return view
         known = view.stamp if view is not None else None
@@ -214,7 +222,7 @@ class Channel:
             self.cache.clear()
         return view
 
-    # Both -----------------------------------------------------------------------------------------------------------
+    # Both -----------------------------------------------------------------------------------------
 
     def drop(self) -> None:
         """Forgets what is known of the file and closes it, but keeps the locks open."""

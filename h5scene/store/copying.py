@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from h5scene.errors import StorageError
 from h5scene.store.pager import write_header
-from h5scene.store.system import Disk
 from h5scene.store.userblock import new_header, text_block
-from h5scene.store.view import View
+
+if TYPE_CHECKING:
+    from h5scene.store.system import Disk
+    from h5scene.store.view import View
 
 _BLOCK_BYTES = 4 << 20
 
 
 def copy_view(view: View, disk: Disk) -> None:
-    """Writes the state that the view shows to an open file; the caller checks afterwards that it held.
+    """Writes the state that the view shows to an open file.
 
-    The copy of a scene file gets a user block of its own, so an interrupted commit is not copied but finished.
+    The caller checks afterwards that the state still held. The copy of a scene file gets a user
+    block of its own, so an interrupted commit is not copied but finished.
 
     Raises:
         StorageError: The disk is full or failed.
@@ -34,5 +39,7 @@ def copy_view(view: View, disk: Disk) -> None:
             write_header(disk, new_header().clean(end=end))
     except OSError as error:
         raise StorageError(
-            f"cannot copy {view.disk.path}: {error.strerror}", errno=error.errno, file=view.disk.path
+            f"cannot copy {view.disk.path}: {error.strerror}",
+            errno=error.errno,
+            file=view.disk.path,
         ) from error

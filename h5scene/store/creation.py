@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
-from collections.abc import Callable
-from types import TracebackType
+from typing import TYPE_CHECKING
 
 import h5py
 
@@ -16,9 +16,13 @@ from h5scene.store.pager import Pager, cut, write_header
 from h5scene.store.safety import runs_user_code
 from h5scene.store.userblock import USER_BLOCK_BYTES, new_header, text_block
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+
 
 class NewFile:
-    """Context manager of a file without its final name; if it is left before `publish`, nothing remains.
+    """Context manager of a file without its final name: left before `publish`, nothing remains.
 
     A process killed in between leaves `.<name>.<random>.new`, which may be deleted.
 
@@ -61,16 +65,19 @@ class NewFile:
             raise from_system(error, f"create {self.path}", self.path) from error
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
     ) -> None:
         self.disk.close()
-        try:
+        with contextlib.suppress(OSError):  # it has its name, or cannot be removed
             os.unlink(self._temporary)
-        except OSError:
-            pass  # it has its name, or cannot be removed
-        if isinstance(error, OSError) and not isinstance(error, H5SceneError) and error.errno is not None:
-            if error.filename is None:  # else it is about some other file that `initialise` looked for
-                raise from_system(error, f"create {self.path}", self.path) from error
+        if not isinstance(error, OSError) or isinstance(error, H5SceneError):
+            return
+        # With a name it is about some other file that `initialise` looked for.
+        if error.errno is not None and error.filename is None:
+            raise from_system(error, f"create {self.path}", self.path) from error
 
 
 @runs_user_code
@@ -81,7 +88,9 @@ def create(path: str, initialise: Callable[[h5py.File], None], *, sync: bool) ->
         new.disk.write(text_block(), 0)
         try:
             # Superblock 2, the newest that opens again after its writer was killed.
-            with h5py.File(pager, "w", libver=("v108", "v108"), userblock_size=USER_BLOCK_BYTES) as file:
+            with h5py.File(
+                pager, "w", libver=("v108", "v108"), userblock_size=USER_BLOCK_BYTES
+            ) as file:
                 try:
                     initialise(file)
                 except BaseException:

@@ -42,7 +42,8 @@ def from_pager(error: BaseException, path: str) -> BaseException:
     """Returns what to raise for an error that the pager kept to itself."""
     if isinstance(error, OSError) and not isinstance(error, H5SceneError):
         return StorageError(
-            f"reading or writing {path} failed: {error.strerror or error}; it is at its last committed state",
+            f"reading or writing {path} failed: {error.strerror or error}; it is at its last "
+            "committed state",
             errno=error.errno,
             file=path,
         )
@@ -52,8 +53,8 @@ def from_pager(error: BaseException, path: str) -> BaseException:
 def from_hdf5(error: BaseException, path: str) -> BaseException:
     """Returns what to raise for an exception that came out of code using the file.
 
-    Only what h5py itself raised is changed, and only the classes that it uses for failures inside HDF5: a KeyError for
-    a missing name stays what it is.
+    Only what h5py itself raised is changed, and only the classes that it uses for failures inside
+    HDF5: a KeyError for a missing name stays what it is.
     """
     if isinstance(error, H5SceneError) or type(error) not in (OSError, RuntimeError):
         return error

@@ -1,4 +1,4 @@
-"""Open scene files: one `Store` for each file and process, with transactions for writing and snapshots for reading."""
+"""`Store`: a scene file with transactions for writing and snapshots for reading."""
 
 from __future__ import annotations
 
@@ -6,12 +6,9 @@ import operator
 import os
 import threading
 import time
-from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import h5py
-
-from h5scene.errors import BusyError, InternalError, InvalidInputError, NotFoundError
+from h5scene.errors import BusyError, InternalError, InvalidInputError
 from h5scene.store import creation, system
 from h5scene.store.channel import Channel
 from h5scene.store.copying import copy_view
@@ -20,6 +17,11 @@ from h5scene.store.registry import registry
 from h5scene.store.safety import Guard, runs_user_code
 from h5scene.store.transactions import Durability, OpenTransaction, Transaction
 from h5scene.store.view import View, open_disk
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import h5py
 
 T = TypeVar("T")
 
@@ -49,29 +51,39 @@ class Store:
     def cache(self) -> dict[Any, Any]:
         """Facts derived from the content of the file, kept by whoever derives them.
 
-        Emptied when the content may have changed by anything but this store's own committed transactions. Use it
-        inside `transaction` and `read` only: each of them sees the facts of the state it works on.
+        Emptied when the content may have changed by anything but this store's own committed
+        transactions. Use it inside `transaction` and `read` only: each of them sees the facts of
+        the state it works on.
         """
         aside = self._aside
         if aside is not None and aside.reader == threading.get_ident():
             return aside.cache
         return self._channel.cache
 
-    def transaction(self, *, durability: Durability = "process", lock_timeout_s: float = 60.0) -> Transaction:
-        """Returns a context manager that gives the `h5py.File` to write to; leaving it commits, an exception rolls back.
+    def transaction(
+        self, *, durability: Durability = "process", lock_timeout_s: float = 60.0
+    ) -> Transaction:
+        """Returns a context manager that gives the `h5py.File` to write to, and commits at its end.
 
-        A transaction inside a transaction of the same thread joins it: there is one commit, at the end of the outermost
-        one. An exception that leaves an inner level and is caught by the outer one spoils the whole transaction, unless
-        it is one of this package's own, which are raised before anything is changed (all but StorageError and
-        InternalError).
+        An exception that leaves it rolls everything back.
+
+        A transaction inside a transaction of the same thread joins it: there is one commit, at the
+        end of the outermost one. An exception that leaves an inner level and is caught by the
+        outer one spoils the whole transaction, unless it is one of this package's own, which are
+        raised before anything is changed (all but StorageError and InternalError).
+
+        While a transaction is open the cyclic garbage collector is paused, and signal handlers run
+        only between the calls of HDF5.
 
         Args:
-            durability: `'process'`: the commit survives the death of the process. `'power'`: also a power loss.
-            lock_timeout_s: How long to wait for other threads, processes and programs that write the file.
+            durability: `'process'`: the commit survives the death of the process. `'power'`: also
+                a power loss.
+            lock_timeout_s: How long to wait for other threads, processes and programs that write
+                the file.
 
         Durability:
-            When the outermost block has been left normally, everything written in it is in the file, and otherwise
-            nothing of it.
+            When the outermost block has been left normally, everything written in it is in the
+            file, and otherwise nothing of it.
 
         Raises:
             BusyError: Others did not stop writing in time.
@@ -84,14 +96,16 @@ class Store:
 
     @runs_user_code
     def read(self, function: Callable[[h5py.File], T], *, lock_timeout_s: float = 60.0) -> T:
-        """Returns what `function` returns for one committed state of the file. It may be called more than once.
+        """Returns what `function` returns for one committed state of the file.
 
-        Inside a transaction of this thread it sees what the transaction has written so far. Otherwise it may run while
-        others write; if one of them commits in between, it is called again. It must not keep h5py objects.
+        Inside a transaction of this thread it sees what the transaction has written so far.
+        Otherwise it may run while others write; if one of them commits in between, it is called
+        again. It must not keep h5py objects.
 
         Args:
             function: Takes the `h5py.File`, only reads.
-            lock_timeout_s: How long to wait for other threads, and for programs without h5scene that write the file.
+            lock_timeout_s: How long to wait for other threads, and for programs without h5scene
+                that write the file.
 
         Raises:
             BusyError: Others did not stop in time.
@@ -109,12 +123,16 @@ class Store:
             return self._read(function, _the_file, lock_timeout_s)
 
     def copy_to(
-        self, path: str | os.PathLike[str], *, durability: Durability = "process", lock_timeout_s: float = 60.0
+        self,
+        path: str | os.PathLike[str],
+        *,
+        durability: Durability = "process",
+        lock_timeout_s: float = 60.0,
     ) -> None:
-        """Makes `path` a copy of the last committed state, byte for byte; appears under its name when it is whole.
+        """Makes `path` a copy of the last committed state; it has its name only when it is whole.
 
-        Others may go on writing; if the copy takes longer than two seconds and somebody commits meanwhile, it is made
-        again with writers waiting.
+        Others may go on writing; if the copy takes longer than two seconds and somebody commits
+        meanwhile, it is made again with writers waiting.
 
         Raises:
             AlreadyExistsError: `path` exists.
@@ -123,7 +141,9 @@ class Store:
         """
         with Guard():
             if self._owner == threading.get_ident():
-                raise InvalidInputError(f"{self.path} cannot be copied inside a transaction on it", file=self.path)
+                raise InvalidInputError(
+                    f"{self.path} cannot be copied inside a transaction on it", file=self.path
+                )
             with creation.NewFile(path, sync=durability == "power") as new:
                 self._read(lambda view: copy_view(view, new.disk), _the_view, lock_timeout_s)
                 new.publish()
@@ -137,14 +157,16 @@ class Store:
                 self._wait_for(self._aside_lock, deadline)
                 try:
                     if self._is_at_work():
-                        raise InvalidInputError(f"{self.path} is in use by this thread", file=self.path)
+                        raise InvalidInputError(
+                            f"{self.path} is in use by this thread", file=self.path
+                        )
                     self._close()
                 finally:
                     self._aside_lock.release()
             finally:
                 self._lock.release()
 
-    # For the other modules of the store -----------------------------------------------------------------------------
+    # For the other modules of the store -----------------------------------------------------------
 
     def enter_transaction(self, timeout_s: float, *, sync: bool) -> OpenTransaction:
         """Begins a transaction, or joins the one of this thread."""
@@ -174,8 +196,8 @@ class Store:
             # Forked inside the transaction: it is the parent's.
             if error is None:
                 raise InvalidInputError(
-                    f"a transaction on {self.path} cannot be continued in a forked process; what this process wrote in "
-                    "it is lost",
+                    f"a transaction on {self.path} cannot be continued in a forked process; what "
+                    "this process wrote in it is lost",
                     file=self.path,
                 )
             return
@@ -215,6 +237,15 @@ class Store:
         finally:
             self._lock.release()
 
+    def close_at_exit(self) -> None:
+        """Closes the file before the interpreter ends, which HDF5 could not call back any more."""
+        if self._transaction is not None and self._owner == threading.get_ident():
+            with Guard():
+                self._transaction = self._owner = None
+                self._channel.roll_back()
+                self._channel.finish()
+        self.close_if_idle()
+
     def abandon_to_parent(self) -> None:
         """Starts afresh in a forked child."""
         self._lock, self._aside_lock = threading.RLock(), threading.RLock()
@@ -223,9 +254,11 @@ class Store:
         if self._aside is not None:
             self._aside.abandon_to_parent()
 
-    # Inside ---------------------------------------------------------------------------------------------------------
+    # Inside ---------------------------------------------------------------------------------------
 
-    def _read(self, function: Callable[[Any], T], what: Callable[[View], Any], timeout_s: float) -> T:
+    def _read(
+        self, function: Callable[[Any], T], what: Callable[[View], Any], timeout_s: float
+    ) -> T:
         deadline = time.monotonic() + timeout_s
         while not self._lock.acquire(blocking=False):
             if self._owner is not None and system.HAS_HANDLE_LOCKS:
@@ -237,7 +270,9 @@ class Store:
         finally:
             self._lock.release()
 
-    def _read_aside(self, function: Callable[[Any], T], what: Callable[[View], Any], deadline: float) -> T:
+    def _read_aside(
+        self, function: Callable[[Any], T], what: Callable[[View], Any], deadline: float
+    ) -> T:
         """Reads the last committed state while another thread's transaction is open."""
         self._wait_for(self._aside_lock, deadline)
         try:
@@ -256,7 +291,9 @@ class Store:
 
     def _is_at_work(self) -> bool:
         channels = (self._channel, self._aside)
-        return self._transaction is not None or any(c is not None and c.reader is not None for c in channels)
+        return self._transaction is not None or any(
+            c is not None and c.reader is not None for c in channels
+        )
 
     def _close(self) -> None:
         self._channel.close()
@@ -275,7 +312,10 @@ class Store:
     def _pause(self, deadline: float) -> None:
         """Lets signal handlers run, and gives up when it is time to."""
         if time.monotonic() >= deadline:
-            raise BusyError(f"another thread of this process has been using {self.path} for too long", file=self.path)
+            raise BusyError(
+                f"another thread of this process has been using {self.path} for too long",
+                file=self.path,
+            )
         doze(0.003)
 
 
@@ -301,12 +341,15 @@ def open_store(path: str | os.PathLike[str]) -> Store:
 
 
 def create_store(
-    path: str | os.PathLike[str], initialise: Callable[[h5py.File], None], *, durability: Durability = "process"
+    path: str | os.PathLike[str],
+    initialise: Callable[[h5py.File], None],
+    *,
+    durability: Durability = "process",
 ) -> Store:
     """Creates the file with what `initialise` writes into it, and returns its store.
 
-    The file appears under its name when it is whole, and never in the place of another one: of two processes that
-    create it at the same time, one gets AlreadyExistsError.
+    The file appears under its name when it is whole, and never in the place of another one: of two
+    processes that create it at the same time, one gets AlreadyExistsError.
 
     Raises:
         AlreadyExistsError: There is a file or directory of this name.

@@ -1,23 +1,28 @@
-"""The redo journal: the final bytes of everything below the committed end that a transaction changes.
+"""The redo journal: the final bytes of everything below the committed end that changes.
 
-It lies in the tail of the file itself, behind the appended data, so that a copied or moved file is always whole. It is
-a sequence of entries without padding:
+It lies in the tail of the file itself, behind the appended data, so that a copied or moved file is
+always whole. It is a sequence of entries without padding:
 
     8 bytes   offset in the file, little endian
     4 bytes   byte count
     n bytes   the bytes to put there
 
-Writing the entries to their places any number of times, in any order of interruption, gives the same file.
+Writing the entries to their places any number of times, in any order of interruption, gives the
+same file.
 """
 
 from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
-from h5scene.store.system import Disk
 from h5scene.store.userblock import USER_BLOCK_BYTES, Header
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from h5scene.store.system import Disk
 
 _ENTRY = struct.Struct("<QI")
 _BATCH_BYTES = 1 << 20  # entries are gathered to writes of about this size

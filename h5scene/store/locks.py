@@ -1,14 +1,17 @@
-"""The lock file beside a scene file: one writer at a time, and readers that are not surprised by a commit.
+"""The lock file beside a scene file: one writer at a time, and readers undisturbed by commits.
 
 Bytes of the lock file, each a lock of its own (the file itself stays empty):
 
-    0  queue     held while waiting for the writer lock, so that a process which has just written cannot overtake
+    0  queue     held while waiting for the writer lock: who has just written cannot overtake
     1  writer    held exclusively for the whole of a transaction
-    2  pending   held exclusively during a commit; readers take it shared for a moment, so that they cannot starve it
+    2  pending   held exclusively during a commit; a reader takes it shared for a moment before the
+                 next one, so that readers cannot starve a commit
     3  commit    held exclusively during a commit, shared during a read
-    4  users     held shared while the lock file is open; who gets it exclusively is the last user and removes the file
+    4  users     held shared while the lock file is open; who gets it exclusively is the last user
+                 and removes the file
 
-It is a file of its own because HDF5 locks the data file as a whole, and the two would collide on NFS.
+It is a file of its own because HDF5 locks the data file as a whole, and the two would collide on
+NFS.
 """
 
 from __future__ import annotations
@@ -26,9 +29,9 @@ from h5scene.store.safety import may_be_interrupted
 
 QUEUE, WRITER, PENDING, COMMIT, USERS = range(5)
 
-# How long a reader and a committing writer wait for each other before they go on without the lock. Both stay correct:
-# the reader verifies its snapshot and repeats it. The writer waits only briefly again after it had to do that once, so
-# that a stopped reader cannot slow a simulation down.
+# How long a reader and a committing writer wait for each other before they go on without the lock.
+# Both stay correct: the reader verifies its snapshot and repeats it. The writer waits only briefly
+# again after it had to do that once, so that a stopped reader cannot slow a simulation down.
 PATIENCE_S = 2.0
 IMPATIENCE_S = 0.02
 
@@ -53,10 +56,10 @@ class SideLocks:
         self._has_no_locks = False
         self._reader_was_slow = False
 
-    # Writers --------------------------------------------------------------------------------------------------------
+    # Writers --------------------------------------------------------------------------------------
 
     def take_writer(self, deadline: float) -> None:
-        """Gives this handle the right to write, as soon as every process that asked earlier had its turn.
+        """Gives this handle the right to write, when it is its turn.
 
         Raises:
             BusyError: Another process kept it past the deadline (a `time.monotonic` value).
@@ -96,9 +99,9 @@ class SideLocks:
         return (named.st_dev, named.st_ino) == self._identity
 
     def exclude_readers(self) -> None:
-        """Returns when no reader is at work, or after a while with some reader still there, who will notice.
+        """Returns when no reader is at work, or after a while with some reader still there.
 
-        Ends with `admit_readers`. Step 2 of DURABILITY.md.
+        Who is still there will notice. Ends with `admit_readers`. Step 2 of DURABILITY.md.
         """
         deadline = time.monotonic() + (IMPATIENCE_S if self._reader_was_slow else PATIENCE_S)
         got_both = [self._try_until(byte, deadline, exclusive=True) for byte in (PENDING, COMMIT)]
@@ -109,13 +112,13 @@ class SideLocks:
         self._unlock(COMMIT)
         self._unlock(PENDING)
 
-    # Readers --------------------------------------------------------------------------------------------------------
+    # Readers --------------------------------------------------------------------------------------
 
     def keep_commits_out(self) -> None:
-        """Returns when no commit is in progress, or after a while in which one was; the snapshot check decides.
+        """Returns when no commit is in progress, or after a while in which one was.
 
-        Ends with `admit_commits`. Creates no file: without a lock file there is no writer, and one who comes while we
-        read is noticed at the end.
+        Ends with `admit_commits`. Creates no file: without a lock file there is no writer, and one
+        who comes while we read is noticed at the end.
         """
         if not self._open_existing():
             return
@@ -128,7 +131,7 @@ class SideLocks:
         """Lets writers commit again."""
         self._unlock(COMMIT)
 
-    # Both -----------------------------------------------------------------------------------------------------------
+    # Both -----------------------------------------------------------------------------------------
 
     def close(self) -> None:
         """Gives all locks back, and removes the lock file if nobody else uses it."""
@@ -150,7 +153,7 @@ class SideLocks:
             self.forget()
 
     def forget(self) -> None:
-        """Closes the descriptor without touching any lock: what a forked child does with its parent's."""
+        """Closes the descriptor without touching any lock, as a forked child must."""
         fd, self._fd = self._fd, -1
         if fd >= 0:
             os.close(fd)
@@ -170,7 +173,8 @@ class SideLocks:
         if not found or not self._can_write:
             self.close()
             raise ReadOnlyError(
-                f"cannot lock {self.data_path} for writing: its directory or {self.path} is not writable",
+                f"cannot lock {self.data_path} for writing: its directory or {self.path} is not "
+                "writable",
                 file=self.data_path,
             )
 
@@ -220,14 +224,14 @@ class SideLocks:
             now = time.monotonic()
             if now >= deadline:
                 raise BusyError(
-                    f"another process has been writing {self.data_path} for too long; wait for it, or raise "
-                    "lock_timeout_s",
+                    f"another process has been writing {self.data_path} for too long; wait for it, "
+                    "or raise lock_timeout_s",
                     file=self.data_path,
                 )
-            # Random, so that each of many waiting processes has the same chance. Who waits for the writer lock is first
-            # in the queue and alone, and may ask more often.
+            # Random, so that each of many waiting processes has the same chance. Who waits for the
+            # writer lock is first in the queue and alone, and may ask more often.
             longest = 0.001 if byte == WRITER else 0.002 if now - started < 0.2 else 0.005
-            doze(min(random.uniform(0.2, 1.0) * longest, max(deadline - now, 0)))  # noqa: S311 (no secret)
+            doze(min(random.uniform(0.2, 1.0) * longest, max(deadline - now, 0)))
 
     def _try_until(self, byte: int, deadline: float, *, exclusive: bool) -> bool:
         """Takes a lock if that is possible in time; is not interrupted."""
@@ -254,7 +258,8 @@ class SideLocks:
         if device not in _warned_about:
             _warned_about.add(device)
             warnings.warn(
-                f"the file system of {self.data_path} has no file locks: make sure that only one process writes it",
+                f"the file system of {self.data_path} has no file locks: make sure that only one "
+                "process writes it",
                 RuntimeWarning,
                 stacklevel=2,
             )

@@ -1,37 +1,49 @@
-"""The file object that HDF5 writes to. Nothing below the committed end changes on disk before `commit`.
+"""The file object that HDF5 writes to. It changes no committed byte on disk before `commit`.
 
 Invariants (DURABILITY.md, "Why it holds"):
 
     I1  Bytes below the committed end E0 change only between the REDO header and the CLEAN header.
-    I2  A REDO header names a journal with the final content of every byte below E0 that the commit changes.
-    I3  Appended data lie at or above E0, the journal at or above max(E0, E1). So until the REDO header is written
-        the old state is whole, and from then on the new state can be built any number of times.
+    I2  A REDO header names a journal with the final content of all bytes below E0 that change.
+    I3  Appended data lie at or above E0, the journal at or above max(E0, E1). So until the REDO
+        header is written the old state is whole, and from then on the new state can be built any
+        number of times.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-from h5scene.errors import CorruptDataError, InternalError
+from h5scene.errors import CorruptDataError, InternalError, StorageError
 from h5scene.store.journal import Run, coalesced, write_journal
-from h5scene.store.system import Disk
-from h5scene.store.userblock import USER_BLOCK_BYTES, Header, superblock_end
+from h5scene.store.userblock import (
+    HEADER_BYTES,
+    USER_BLOCK_BYTES,
+    Header,
+    read_header,
+    superblock_end,
+)
 
-# Small enough that adding one link to a 64 KB heap block costs one or two pages; the user block is two.
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from h5scene.store.system import Disk
+
+# Small enough that adding one link to a 64 KB heap block costs one or two pages. The user block is
+# two pages, so none holds a part of it.
 PAGE_BYTES = 1024
 _JOURNAL_ALIGNMENT = 512
-# While a transaction is lost, writes go to memory so that HDF5's caches stay sane. Anything longer is nobody's
-# metadata, will not be committed, and is dropped.
+# While a transaction is lost, writes go to memory so that HDF5's caches stay sane. Anything longer
+# is nobody's metadata, will not be committed, and is dropped.
 _MAX_GHOST_BYTES = 1 << 20
 
 
 class Pager:
     """A file object for `h5py.File`, open on one committed state of the file.
 
-    It is called back by HDF5 in the middle of HDF5's work, so none of its methods raises: an exception there leaves
-    HDF5's caches unusable and later crashes the process. The first error is kept in `error`; from then on writes go
-    to memory only, and `commit` raises it.
+    It is called back by HDF5 in the middle of HDF5's work, so none of its methods raises: an
+    exception there leaves HDF5's caches unusable and later crashes the process. The first error is
+    kept in `error`; from then on writes go to memory only, and `commit` raises it.
 
     Attributes:
         base: The committed end E0.
@@ -63,13 +75,13 @@ class Pager:
 
     @classmethod
     def of_new_file(cls, disk: Disk) -> Pager:
-        """Returns a pager on an empty file, which nobody else knows yet: everything goes straight to the disk."""
+        """Returns a pager on an empty file that nobody knows yet: all goes straight to the disk."""
         pager = cls(disk, base=USER_BLOCK_BYTES)
         pager._size = 0  # HDF5 creates a file only where it finds none
         pager.is_writing = True
         return pager
 
-    # What h5py calls ------------------------------------------------------------------------------------------------
+    # What h5py calls ------------------------------------------------------------------------------
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         """Moves to `offset`; HDF5 asks for the size with `whence` at the end."""
@@ -94,7 +106,7 @@ class Pager:
         return bytes(buffer)
 
     def readinto(self, buffer: bytearray | memoryview) -> int:
-        """Fills the buffer, behind the end of the file with zeros: h5py ignores the returned count."""
+        """Fills the buffer, behind the end with zeros: h5py ignores the returned count."""
         view = memoryview(buffer).cast("B")
         offset = self._position
         self._position += len(view)
@@ -106,18 +118,18 @@ class Pager:
         return len(view)
 
     def write(self, data: bytes | bytearray | memoryview) -> int:
-        """Takes the bytes: appended data go to the disk, changes below the committed end wait in memory."""
+        """Takes the bytes: appended ones to the disk, changes to committed ones to memory."""
         offset, count = self._position, len(data)
         self._position = offset + count
         try:
-            if self.is_inherited:
+            if os.getpid() != self._pid:
                 return count  # a forked child that closes its parent's file must change nothing
             try:
                 self._write_at(data, offset, count)
             except BaseException as error:  # noqa: BLE001 (must not reach HDF5, see the class)
                 self._lose(error)
                 self._write_ghost(data, offset)
-        except BaseException as error:  # noqa: BLE001 (even this can run out of memory)
+        except BaseException as error:  # noqa: BLE001 (even that can run out of memory)
             self._lose(error)
         return count
 
@@ -130,7 +142,7 @@ class Pager:
     def flush(self) -> None:
         """Does nothing: `commit` decides what reaches the disk when."""
 
-    # Transactions ---------------------------------------------------------------------------------------------------
+    # Transactions ---------------------------------------------------------------------------------
 
     @property
     def is_inherited(self) -> bool:
@@ -151,17 +163,19 @@ class Pager:
         self.is_writing = False
 
     def give_up(self) -> None:
-        """Lets HDF5 write to memory only. Call it before closing the `h5py.File` of a transaction that is lost."""
+        """Lets HDF5 write to memory only. To be called before a lost `h5py.File` is closed."""
         self._is_lost = True
 
     def commit(self, *, sync: bool) -> bool:
-        """Makes the transaction the state of the file. The caller has flushed HDF5 and keeps readers out.
+        """Makes the transaction the state of the file.
 
-        Steps 3 to 6 of DURABILITY.md. An error up to the commit point leaves the old state and is raised; an error
-        after it leaves the new state, to be finished by recovery.
+        The caller has flushed HDF5 and keeps readers out. Steps 3 to 6 of DURABILITY.md. An error
+        up to the commit point leaves the old state and is raised; an error after it leaves the new
+        state, to be finished by recovery.
 
         Returns:
-            Whether the pages are in place. If not, the file must be recovered before it is used again.
+            Whether the pages are in place. If not, the file must be recovered before it is used
+            again.
         """
         if self.error is not None:
             raise self.error
@@ -181,19 +195,25 @@ class Pager:
             write_header(self.disk, redo)  # step 4: the commit point
             if sync:
                 self.disk.sync()
-        except BaseException:
-            _withdraw(self.disk, redo, sync=sync)
+        except BaseException as failure:
+            if not _withdraw(self.disk, redo, sync=sync):
+                raise StorageError(
+                    f"{self.disk.path} was committed, but the disk failed before that was certain: "
+                    f"{failure}; the next use of the file finishes it",
+                    errno=getattr(failure, "errno", None),
+                    file=self.disk.path,
+                ) from failure
             raise
         try:
             self.header = apply(self.disk, redo, runs, sync=sync)  # steps 5 and 6
-        except Exception:  # noqa: BLE001 (committed: recovery finishes what failed, and reports what it cannot)
+        except Exception:  # noqa: BLE001 (it is committed: recovery repeats this, or reports it)
             return False
         self.base = self._size = end
         self._pages.clear()
         self._is_lost = False
         return True
 
-    # Inside ---------------------------------------------------------------------------------------------------------
+    # Inside ---------------------------------------------------------------------------------------
 
     def _lose(self, error: BaseException) -> None:
         if self.error is None:
@@ -202,9 +222,9 @@ class Pager:
 
     def end_of_data(self) -> int:
         """Returns where the HDF5 data end, as the superblock that HDF5 has flushed says."""
-        superblock = bytearray(64)
-        self._read_view(memoryview(superblock), USER_BLOCK_BYTES)
-        end = superblock_end(bytes(superblock), self.disk.path)
+        page = self._pages.get(USER_BLOCK_BYTES)
+        superblock = self.disk.read(64, USER_BLOCK_BYTES) if page is None else bytes(page[:64])
+        end = superblock_end(superblock, self.disk.path)
         if end > self._size:
             raise InternalError(f"HDF5 ends at {end} and wrote {self._size}", file=self.disk.path)
         return end
@@ -246,30 +266,40 @@ class Pager:
             self._size = end
 
     def _hold_back(self, data: bytes, offset: int) -> None:
-        """Keeps a change below the committed end in memory, by pages, and only pages that differ from the disk.
+        """Keeps a change below the committed end in memory, by pages, if it is one.
 
-        HDF5 rewrites 64 KB heap blocks to add one link; the unchanged rest must reach neither journal nor disk.
+        HDF5 rewrites 64 KB heap blocks to add one link; the unchanged rest must reach neither
+        journal nor disk.
         """
-        end = offset + len(data)
-        low = offset - offset % PAGE_BYTES
-        high = min(end + -end % PAGE_BYTES, self.base)
-        old = b""
-        for start in range(low, high, PAGE_BYTES):
+        at = offset % PAGE_BYTES
+        low, end = offset - at, offset + len(data)
+        if at + len(data) <= PAGE_BYTES:
+            # One page: most of what HDF5 writes is some hundred bytes of metadata.
+            page = self._pages.get(low)
+            if page is None:
+                old = self._committed(low, min(low + PAGE_BYTES, self.base))
+                if old[at : at + len(data)] == data:
+                    return
+                page = self._pages[low] = bytearray(old)
+            page[at : at + len(data)] = data
+            return
+        old = self._committed(low, min(end + -end % PAGE_BYTES, self.base))
+        for start in range(low, end, PAGE_BYTES):
             new = data[max(start - offset, 0) : start + PAGE_BYTES - offset]
             at = max(offset - start, 0)
             page = self._pages.get(start)
             if page is None:
-                if not old:
-                    old = self.disk.read(high - low, low)
-                    if len(old) < high - low:
-                        raise CorruptDataError(
-                            f"{self.disk.path} was cut short", file=self.disk.path
-                        )
                 was = old[start - low : start - low + PAGE_BYTES]
                 if was[at : at + len(new)] == new:
                     continue
                 page = self._pages[start] = bytearray(was)
             page[at : at + len(new)] = new
+
+    def _committed(self, low: int, high: int) -> bytes:
+        data = self.disk.read(high - low, low)
+        if len(data) < high - low:
+            raise CorruptDataError(f"{self.disk.path} was cut short", file=self.disk.path)
+        return data
 
     def _write_ghost(self, data: bytes | bytearray | memoryview, offset: int) -> None:
         """Keeps a write of a lost transaction where HDF5 can read it back, and nowhere else."""
@@ -308,7 +338,7 @@ def write_header(disk: Disk, header: Header) -> None:
 
 
 def apply(disk: Disk, redo: Header, runs: list[Run], *, sync: bool) -> Header:
-    """Puts the runs in place and marks the file clean; returns the header written. Steps 5 and 6."""
+    """Puts the runs in place and marks the file clean: steps 5 and 6. Returns the header."""
     for offset, data in runs:
         disk.write(data, offset)  # step 5
     if sync:
@@ -327,14 +357,18 @@ def cut(disk: Disk, end: int) -> None:
         return
 
 
-def _withdraw(disk: Disk, redo: Header, *, sync: bool) -> None:
+def _withdraw(disk: Disk, redo: Header, *, sync: bool) -> bool:
     """Takes a REDO header back whose write was reported as failed: nothing has been applied yet.
 
-    If this fails too, the header may stand or not. Both are consistent: the journal is whole.
+    It spoils the slot, and leaves alone the other one, which holds the header before. If this
+    fails too, the REDO header may stand. Both are consistent: the journal is whole. Returns
+    whether the old state stands.
     """
     try:
-        write_header(disk, redo.clean(end=redo.previous_end))
+        disk.write(bytes(HEADER_BYTES), redo.slot_offset)
         if sync:
             disk.sync()
     except Exception:  # noqa: BLE001 (the first error is the one to report)
-        return
+        header = read_header(disk)
+        return header is None or header.sequence < redo.sequence
+    return True

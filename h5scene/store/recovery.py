@@ -1,14 +1,16 @@
-"""What is done with a file before it is used: finishing or dropping a commit that a crash interrupted.
+"""What is done with a file before it is used: a commit that a crash interrupted is finished.
 
-For writing this happens on disk, for reading in memory. Both may be interrupted and repeated at any point.
+For writing this happens on disk, for reading in memory. Both may be interrupted and repeated at
+any point.
 """
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from h5scene.errors import CorruptDataError, ReadOnlyError
 from h5scene.store.journal import read_journal
 from h5scene.store.pager import Pager, apply, cut, write_header
-from h5scene.store.system import Disk
 from h5scene.store.userblock import (
     CLEAN,
     HDF5_SIGNATURE,
@@ -19,6 +21,9 @@ from h5scene.store.userblock import (
     superblock_end,
 )
 
+if TYPE_CHECKING:
+    from h5scene.store.system import Disk
+
 
 def needs_recovery(disk: Disk) -> bool:
     """Whether a commit was interrupted after its commit point."""
@@ -27,7 +32,9 @@ def needs_recovery(disk: Disk) -> bool:
 
 
 def pager_for_reading(disk: Disk) -> Pager:
-    """Returns a pager on the last committed state. An unfinished commit is applied in memory; the disk stays as it is.
+    """Returns a pager on the last committed state, and leaves the disk as it is.
+
+    An unfinished commit is applied in memory.
 
     Raises:
         CorruptDataError: The file is shorter than its HDF5 data, or a power loss destroyed it.
@@ -57,8 +64,8 @@ def pager_for_writing(disk: Disk) -> Pager:
     header = read_header(disk)
     if header is None or disk.read(len(HDF5_SIGNATURE), USER_BLOCK_BYTES) != HDF5_SIGNATURE:
         raise ReadOnlyError(
-            f"{disk.path} has lost its h5scene header (h5repack and other copying tools drop it), so it can be read "
-            "and not written; copy its scenes into a new scene file to write on",
+            f"{disk.path} has lost its h5scene header (h5repack and other copying tools drop it), "
+            "so it can be read and not written; copy its scenes into a new scene file to write on",
             file=disk.path,
         )
     if header.state == REDO:
@@ -72,8 +79,8 @@ def pager_for_writing(disk: Disk) -> Pager:
 def _finish_commit(disk: Disk, redo: Header) -> Header:
     """Applies the journal and returns the CLEAN header written.
 
-    It syncs whatever the durability of this process: the commit may be one that promised to survive a power loss,
-    of which not everything has reached the disk yet.
+    It syncs whatever the durability of this process: the commit may be one that promised to
+    survive a power loss, of which not everything has reached the disk yet.
     """
     runs = read_journal(disk, redo)
     if runs is not None:
@@ -86,11 +93,12 @@ def _finish_commit(disk: Disk, redo: Header) -> Header:
 
 
 def _check_already_applied(disk: Disk, redo: Header) -> None:
-    """The journal is cut off or overwritten only once its pages are in place, the superblock among them."""
+    """The journal is dropped only once its pages are in place, the superblock among them."""
     if _committed_end(disk) != redo.end:
         raise CorruptDataError(
-            f"{disk.path} was damaged by a power loss or an incomplete copy in the middle of a commit; restore it "
-            "from a backup, and write with durability='power' where power may fail",
+            f"{disk.path} was damaged by a power loss or an incomplete copy in the middle of a "
+            "commit; restore it from a backup, and write with durability='power' where power may "
+            "fail",
             file=disk.path,
         )
 

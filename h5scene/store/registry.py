@@ -1,4 +1,4 @@
-"""Which files this process has open: one `Store` for each real path, and a bounded number of them with open handles."""
+"""Which files this process has open: one `Store` for each, some of them with open handles."""
 
 from __future__ import annotations
 
@@ -49,10 +49,14 @@ class Registry:
             self._open.pop(store.path, None)
 
     def make_room(self, newcomer: Store) -> None:
-        """Closes the stores that were not used for longest, if there are too many. Stores at work are left alone."""
+        """Closes the stores that were not used for longest, if too many are open and idle."""
         with self.lock:
             excess = len(self._open) + 1 - MAX_OPEN_FILES
-            candidates = [store for store in self._open.values() if store is not newcomer] if excess > 0 else []
+            candidates = (
+                [store for store in self._open.values() if store is not newcomer]
+                if excess > 0
+                else []
+            )
         for store in candidates:
             if excess <= 0:
                 return
@@ -70,7 +74,7 @@ class Registry:
         with self.lock:
             stores = list(self._stores.values())
         for store in stores:
-            store.close_if_idle()
+            store.close_at_exit()
         close_graveyard()
 
     def after_fork(self) -> None:

@@ -1,24 +1,30 @@
-"""What must not happen in the middle of HDF5's work: signal handlers that raise, and the garbage collector.
+"""What must not happen in the middle of HDF5's work: signal handlers and garbage collection.
 
-HDF5 calls the pager back from inside its own code, and Python may use any such moment to run something else:
+HDF5 calls the pager back from inside its own code, and Python may use any such moment to run
+something else:
 
-* A signal handler that raises (Ctrl-C does) would leave HDF5's caches unusable. Handlers that come due inside the store
-  are run two milliseconds later instead, again and again until the store is left.
-* The cyclic garbage collector may find an h5py object in a reference cycle (an exception's traceback is enough) and
-  close it, which calls HDF5 from inside HDF5 and crashes the process. It is paused while HDF5 may call back, and what
-  came due is collected at the next safe moment.
+* A signal handler that raises (Ctrl-C does) would leave HDF5's caches unusable. Handlers that come
+  due inside the store are run two milliseconds later instead, again and again until the store is
+  left.
+* The cyclic garbage collector may find an h5py object in a reference cycle (an exception's
+  traceback is enough) and close it, which calls HDF5 from inside HDF5 and crashes the process. It
+  is paused while HDF5 may call back, and what came due is collected at the next safe moment.
 """
 
 from __future__ import annotations
 
+import _thread
 import gc
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable
-from types import CodeType, FrameType, TracebackType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from types import CodeType, FrameType, TracebackType
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -34,16 +40,18 @@ _SIGNALS = tuple(
     if hasattr(signal, name)
 )
 
-# The functions beneath those of `signal`, which turn every number into an enum and cost ten times as much.
-_get_handler = getattr(signal.getsignal, "__wrapped__", signal.getsignal)
-_set_handler = getattr(signal.signal, "__wrapped__", signal.signal)
+# The functions beneath those of `signal`, which turn every number into an enum and cost ten times
+# as much. A transaction of a small frame would spend a tenth of its time there.
+_functions: Any = sys.modules.get("_signal", signal)
+_get_handler = _functions.getsignal
+_set_handler = _functions.signal
 
 _runs_user_code: set[CodeType] = set()
 _may_be_interrupted: set[CodeType] = set()
 
 
 def runs_user_code(function: _Function) -> _Function:
-    """Marks a function of the store that calls code from outside: signals are handled there as usual."""
+    """Marks a function that calls code from outside: signals are handled there as usual."""
     _runs_user_code.add(function.__code__)
     return function
 
@@ -55,7 +63,7 @@ def may_be_interrupted(function: _Function) -> _Function:
 
 
 class Guard:
-    """Context in which HDF5 may call the pager. Nests, also across files; each thread has its own."""
+    """Context in which HDF5 may call the pager. Nests, also across files and threads."""
 
     __slots__ = ()
 
@@ -85,7 +93,8 @@ class _Handlers:
 
     def install(self) -> None:
         if self._depth == 0:
-            # An old handler may still interrupt this loop. It leaves nothing that the next call does not repair.
+            # An old handler may still interrupt this loop. It leaves nothing that the next call
+            # does not repair.
             for number in _SIGNALS:
                 handler = _get_handler(number)
                 if callable(handler) and handler is not self._deferring:
@@ -98,17 +107,21 @@ class _Handlers:
         if self._depth:
             return
         for number in reversed(_SIGNALS):
-            if (
-                _get_handler(number) is self._deferring
-            ):  # else the transaction's body has set its own
+            # If there is another one, the transaction's body has set it.
+            if _get_handler(number) is self._deferring:
                 _set_handler(number, self._originals[number])
 
-    @runs_user_code
     def _run_or_defer(self, number: int, frame: FrameType | None) -> None:
         if _is_inside_store(frame):
-            threading.Thread(target=_send_later, args=(number,), daemon=True).start()
+            # Not `threading.Thread`: its start takes locks that this thread may hold, if the next
+            # signal comes there.
+            _thread.start_new_thread(_send_later, (number,))
         else:
-            self._originals[number](number, frame)
+            self._run(number, frame)
+
+    @runs_user_code
+    def _run(self, number: int, frame: FrameType | None) -> None:
+        self._originals[number](number, frame)
 
 
 def _send_later(number: int) -> None:
@@ -163,7 +176,8 @@ class _Collector:
             return
         counts, thresholds = gc.get_count(), gc.get_threshold()
         if counts[0] > thresholds[0] > 0:
-            # Full collections cost more than a frame: they wait until the collector runs again, or much has gathered.
+            # Full collections cost more than a frame: they wait until the collector runs again, or
+            # much has gathered.
             oldest = 2 if counts[2] > 10 * thresholds[2] else int(counts[1] > thresholds[1])
             gc.collect(oldest)
 

@@ -1,7 +1,8 @@
-"""What the store asks of the operating system: bytes of a file, locks, syncs, names. Everything Linux-only is here.
+"""What the store asks of the operating system: bytes of a file, locks, syncs, names.
 
-Other systems get the nearest thing they have; what that costs is said beside each fallback and in DURABILITY.md
-("Other systems"). Tests replace `Disk` to count, delay or fail single operations.
+Everything Linux-only is here. Other systems get the nearest thing they have; what that costs is
+said beside each fallback and in DURABILITY.md ("Other systems"). Tests replace `Disk` to count,
+delay or fail single operations.
 """
 
 from __future__ import annotations
@@ -24,8 +25,9 @@ except ImportError:  # Windows
 
     fcntl = None
 
-# Locks that belong to the open file (Linux 3.15): two handles of one process exclude each other, and closing one of
-# them leaves the other's locks alone. The lock structure below has the layout of 64-bit systems.
+# Locks that belong to the open file (Linux 3.15): two handles of one process exclude each other,
+# and closing one of them leaves the other's locks alone. The lock structure below has the layout
+# of 64-bit systems.
 HAS_HANDLE_LOCKS = (
     sys.platform == "linux" and hasattr(fcntl, "F_OFD_SETLK") and struct.calcsize("P") == 8
 )
@@ -33,7 +35,8 @@ HAS_HANDLE_LOCKS = (
 _BINARY = getattr(os, "O_BINARY", 0)
 _CLOEXEC = getattr(os, "O_CLOEXEC", 0)
 _NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
-# Answers of file systems that have no locks: NFS without a lock service, Lustre mounted without `flock`, some FUSE.
+# Answers of file systems that have no locks: NFS without a lock service, Lustre mounted without
+# `flock`, some FUSE.
 _NO_LOCKS = {
     getattr(errno, name)
     for name in ("ENOLCK", "ENOSYS", "EOPNOTSUPP", "ENOTSUP", "EINVAL")
@@ -50,7 +53,7 @@ class LocksUnsupported(Exception):
 
 
 class Disk:
-    """The bytes of one open file: the only object through which the store reads and changes a scene file."""
+    """The bytes of one open file: all that the store reads and changes goes through here."""
 
     def __init__(self, path: str, *, writable: bool, create: bool = False):
         flags = (os.O_RDWR if writable else os.O_RDONLY) | _CLOEXEC | _BINARY
@@ -81,7 +84,10 @@ class Disk:
 
     def read(self, byte_count: int, offset: int) -> bytes:
         """Returns up to `byte_count` bytes from `offset` on; fewer at the end of the file."""
-        data = self._read_some(byte_count, offset)
+        if self._seek_lock is None:
+            data = os.pread(self.fd, byte_count, offset)
+        else:
+            data = self._read_some(byte_count, offset)
         if len(data) == byte_count or not data:
             return data
         buffer = bytearray(byte_count)
@@ -149,11 +155,14 @@ def open_lock_file(path: str, *, create: bool) -> tuple[int, bool]:
     except OSError as error:
         if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise
-        return os.open(path, os.O_RDONLY | flags), False
+        try:
+            return os.open(path, os.O_RDONLY | flags), False
+        except FileNotFoundError:
+            raise error from None  # it is not there, and may not be created
 
 
 def same_permissions(fd: int, data_path: str) -> None:
-    """Lets everybody who may write the data file lock it too, as far as this user may allow that."""
+    """Lets everybody who may write the data file lock it too, if this user may allow that."""
     if not hasattr(os, "fchmod"):
         return
     try:
@@ -184,8 +193,9 @@ def try_lock(fd: int, byte: int, *, exclusive: bool) -> bool:
             kind = fcntl.F_WRLCK if exclusive else fcntl.F_RDLCK
             fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _lock_structure(kind, byte))
         else:
-            # These belong to the process: two handles of one process do not exclude each other, and closing one
-            # drops the locks of both. `Store` therefore opens no second handle on such systems.
+            # These belong to the process: two handles of one process do not exclude each other,
+            # and closing one drops the locks of both. `Store` therefore opens no second handle on
+            # such systems.
             kind = fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH
             fcntl.lockf(fd, kind | fcntl.LOCK_NB, 1, byte)
     except OSError as error:
@@ -220,10 +230,10 @@ def _lock_structure(kind: int, byte: int) -> bytes:
 
 
 def try_share_with_hdf5(fd: int) -> bool:
-    """Takes the lock that HDF5 itself understands: other programs may read the data file, and not write it.
+    """Lets other HDF5 programs read the data file and not write it, by HDF5's own lock.
 
-    Returns False when another program has the file open for writing. Without `flock` it returns True: there HDF5
-    locks nothing either.
+    Returns False when another program has the file open for writing. Without `flock` it returns
+    True: there HDF5 locks nothing either.
     """
     if fcntl is None:
         return True
@@ -258,8 +268,8 @@ def give_name(temporary: str, path: str) -> None:
     except FileExistsError:
         raise
     except OSError:
-        # No hard links (exFAT, some FUSE and SMB mounts): reserve the name, then rename over the reservation. A crash
-        # between the two leaves an empty file of that name.
+        # No hard links (exFAT, some FUSE and SMB mounts): reserve the name, then rename over the
+        # reservation. A crash between the two leaves an empty file of that name.
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _CLOEXEC, 0o666))
         os.replace(temporary, path)
         return

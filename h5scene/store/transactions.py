@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from types import TracebackType
 from typing import TYPE_CHECKING, Literal, TypeAlias
-
-import h5py
 
 from h5scene.errors import H5SceneError, InternalError, StorageError
 from h5scene.store.failures import from_hdf5, from_pager
 from h5scene.store.safety import Guard, collect_if_due
 
 if TYPE_CHECKING:
+    from types import TracebackType
+
+    import h5py
+
     from h5scene.store.channel import Channel
     from h5scene.store.handles import Store
 
@@ -56,18 +57,19 @@ class OpenTransaction:
         return view.pager.error if view is not None else None
 
     def explanation(self) -> H5SceneError:
-        """Returns the error that says why the transaction was rolled back although its body ended normally."""
+        """Returns the error that says why a transaction whose body ended normally is undone."""
         cause = self.spoilt_by
         message = (
-            f"the transaction on {self.channel.path} was rolled back: an error inside it was caught which may have left "
-            f"something half done ({type(cause).__name__}: {cause}); let such errors leave the transaction"
+            f"the transaction on {self.channel.path} was rolled back: an error inside it was "
+            f"caught which may have left something half done ({type(cause).__name__}: {cause}); "
+            "let such errors leave the transaction"
         )
         if isinstance(cause, StorageError):
             return StorageError(message, errno=cause.errno, file=self.channel.path)
         return H5SceneError(message, file=self.channel.path)
 
     def leave_inner(self, error: BaseException | None) -> None:
-        """Ends one inner level. An exception that may have left something half done spoils the whole transaction."""
+        """Ends one inner level. What may have left something half done spoils the whole."""
         kept = self.kept_error()
         if kept is not None:
             self.spoilt_by = self.spoilt_by or kept
@@ -79,7 +81,7 @@ class OpenTransaction:
             self.spoilt_by = self.spoilt_by or error
 
     def leave_outermost(self, error: BaseException | None) -> None:
-        """Commits, or rolls back and raises what is to be said about it; returns if `error` itself says it all."""
+        """Commits, or rolls back and raises what is to be said beyond `error` itself."""
         if error is None and self.spoilt_by is None:
             try:
                 self.channel.commit(sync=self.sync)
@@ -122,7 +124,10 @@ class Transaction:
             raise
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
     ) -> None:
         opened, self._open = self._open, None
         try:

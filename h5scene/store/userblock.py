@@ -1,12 +1,13 @@
-"""The 2,048 bytes in front of the HDF5 data: a line for people and the header that says which state the file is in.
+"""The 2,048 bytes in front of the HDF5 data: a line for people, and the state of the file.
 
     0      text, ASCII, one line, padded with zero bytes
-    1024   header slot 0   (84 bytes)
-    1536   header slot 1   (84 bytes)
+    1024   header slot 0   (80 bytes)
+    1536   header slot 1   (80 bytes)
     2048   HDF5 superblock
 
-The header counts that is whole (magic and checksum) and has the larger sequence number; the other slot holds the one
-before it, so a torn write of one slot never loses both. The byte layout is in DURABILITY.md.
+The header counts that is whole (magic and checksum) and has the larger sequence number; the other
+slot holds the one before it, so a torn write of one slot never loses both. The byte layout is in
+DURABILITY.md.
 """
 
 from __future__ import annotations
@@ -15,9 +16,12 @@ import os
 import struct
 import zlib
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from h5scene.errors import CorruptDataError, UnsupportedVersionError
-from h5scene.store.system import Disk
+
+if TYPE_CHECKING:
+    from h5scene.store.system import Disk
 
 USER_BLOCK_BYTES = 2048
 SLOT_OFFSETS = (1024, 1536)
@@ -125,7 +129,8 @@ def read_header(disk: Disk) -> Header | None:
         _, version, file_id, sequence, state, _, *rest = _FIELDS.unpack(fields)
         if version != _VERSION:
             raise UnsupportedVersionError(
-                f"{disk.path} has user block version {version}, and this h5scene knows {_VERSION}; upgrade h5scene",
+                f"{disk.path} has user block version {version}, and this h5scene knows {_VERSION}; "
+                "upgrade h5scene",
                 file=disk.path,
             )
         headers.append(Header(file_id, sequence, state, *rest))
@@ -143,7 +148,7 @@ def superblock_offset(disk: Disk) -> int | None:
 
 
 def superblock_end(superblock: bytes, path: str) -> int:
-    """Returns the end of the HDF5 data, counted from the start of the file, that a superblock names.
+    """Returns the end of the HDF5 data, counted from the start of the file.
 
     Args:
         superblock: At least 64 bytes from the start of the superblock on (48 for versions 2 and 3).
@@ -152,7 +157,8 @@ def superblock_end(superblock: bytes, path: str) -> int:
     Raises:
         CorruptDataError: These bytes are no superblock.
     """
-    # HDF5 file format specification, "Disk Format: Level 0A": versions 0 and 1 have the sizes first.
+    # HDF5 file format specification, "Disk Format: Level 0A": versions 0 and 1 have the sizes
+    # first.
     if superblock.startswith(HDF5_SIGNATURE) and len(superblock) >= 48:
         version = superblock[8]
         if version in (2, 3):

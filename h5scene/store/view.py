@@ -1,11 +1,11 @@
-"""One open handle on one state of a scene file: the disk, the pager on it, and the `h5py.File` on that."""
+"""One open handle on a state of a file: the disk, the pager on it, the `h5py.File` on that."""
 
 from __future__ import annotations
 
 import os
 import stat
 import time
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import h5py
 
@@ -13,14 +13,17 @@ from h5scene.errors import BusyError, CorruptDataError, H5SceneError, NotASceneF
 from h5scene.store import recovery, system
 from h5scene.store.failures import from_pager, from_system
 from h5scene.store.locks import SideLocks, doze
-from h5scene.store.pager import Pager
 from h5scene.store.userblock import HEAD_BYTES, superblock_offset
 
-# The cost of a flush grows with HDF5's metadata cache: with the default of 2 MB and more, a frame of 2 KB takes twice
-# as long once a file has some thousand frames.
+if TYPE_CHECKING:
+    from h5scene.store.pager import Pager
+
+# The cost of a flush grows with HDF5's metadata cache: with the default of 2 MB and more, a frame
+# of 2 KB takes twice as long once a file has some thousand frames.
 _METADATA_CACHE_BYTES = 256 * 1024
 
-# HDF5 files that could not be closed, or that belong to the parent of a forked process. Their pagers only touch memory.
+# HDF5 files that could not be closed, or that belong to the parent of a forked process. Their
+# pagers only touch memory.
 _graveyard: list[h5py.File] = []
 
 
@@ -47,10 +50,10 @@ class Stamp(NamedTuple):
 
 
 def take_stamp(disk: system.Disk) -> Stamp:
-    """Returns the stamp of the file that has the name of `disk` now; its head is read from `disk`."""
+    """Returns the stamp of the file that now has the name of `disk`; its head comes from `disk`."""
     try:
         status = os.stat(disk.path)
-    except FileNotFoundError:
+    except OSError:
         return Stamp(-1, -1, b"", -1, -1)
     head = disk.read(HEAD_BYTES, 0)
     return Stamp(status.st_dev, status.st_ino, head, status.st_size, status.st_mtime_ns)
@@ -115,7 +118,7 @@ class View:
         try:
             stamp = take_stamp(disk)
             return cls(disk, recovery.pager_for_reading(disk), stamp, is_writable=False)
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 (raised again, whatever it is)
             try:
                 if isinstance(error, Exception) and stamp != take_stamp(disk):
                     raise ChangedMeanwhile from error
@@ -133,7 +136,8 @@ class View:
 
         Raises:
             BusyError: Another program has the file open for writing.
-            H5SceneError: As `open_disk`; CorruptDataError, ReadOnlyError as `recovery.pager_for_writing`.
+            H5SceneError: As `open_disk`; CorruptDataError, ReadOnlyError as
+                `recovery.pager_for_writing`.
         """
         disk = open_disk(path, writable=True)
         try:
@@ -156,24 +160,30 @@ class View:
 
     def is_current(self) -> bool:
         """Whether nobody has written to the file since the stamp, committed or not."""
-        return take_stamp(self.disk) == self.stamp
+        try:
+            return take_stamp(self.disk) == self.stamp
+        except OSError:
+            return False  # opening it again says what is wrong
 
     def still_holds(self) -> bool:
-        """Whether the state that this handle shows is still the committed one. Open transactions do not matter."""
-        now = take_stamp(self.disk)
+        """Whether nobody has committed since the stamp. Open transactions do not matter."""
+        try:
+            now = take_stamp(self.disk)
+        except OSError:
+            return False  # opening it again says what is wrong
         return now == self.stamp if self.pager.header is None else now[:3] == self.stamp[:3]
 
     def close(self, *, drop_leftovers: bool = False) -> None:
         """Closes the handle; changes that were not committed are gone.
 
         Args:
-            drop_leftovers: Also gives back the disk space that a lost transaction took. Only for who holds the writer
-                lock: without it, somebody else may be writing there.
+            drop_leftovers: Also gives back the disk space that a lost transaction took. Only for
+                who holds the writer lock: without it, somebody else may be writing there.
         """
         self.pager.give_up()
         try:
             self.file.close()
-        except Exception:  # noqa: BLE001 (HDF5 may be beyond closing it; it can only reach memory now)
+        except Exception:  # noqa: BLE001 (HDF5 can only reach memory now, so let it be)
             _graveyard.append(self.file)
         if drop_leftovers and not self.pager.is_inherited:
             recovery.drop_leftovers(self.disk)
@@ -187,7 +197,7 @@ class View:
 
 
 def share_with_other_programs(disk: system.Disk, deadline: float) -> None:
-    """Lets other HDF5 programs read the file and keeps them from writing it, as long as `disk` is open.
+    """Keeps other HDF5 programs from writing the file, not from reading, while `disk` is open.
 
     Raises:
         BusyError: One of them has it open for writing, and still had past the deadline.
@@ -202,7 +212,7 @@ def share_with_other_programs(disk: system.Disk, deadline: float) -> None:
 
 
 def close_graveyard() -> None:
-    """Tries once more to close what could not be closed, before the interpreter that HDF5 would call back is gone."""
+    """Tries once more to close what could not be closed, while HDF5 can still call back."""
     while _graveyard:
         try:
             _graveyard.pop().close()
