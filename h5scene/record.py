@@ -22,6 +22,9 @@ Array: TypeAlias = npt.NDArray[Any]
 CENTERED = "CenteredGrid"
 STAGGERED = "StaggeredGrid"
 
+NPZ_ATTR = "npz"
+"""Attribute of a field that came from an npz file: how that differed from what is usual."""
+
 DIM_TYPES: tuple[DimType, ...] = ("batch", "dual", "instance", "spatial", "channel")
 
 
@@ -169,6 +172,19 @@ def _corners(lower: TensorRecord, upper: TensorRecord) -> tuple[Array, Array]:
         return lower.data.astype(np.float32), upper.data.astype(np.float32)
 
 
+def bounds_from_parts(
+    lower: TensorRecord,
+    upper: TensorRecord,
+    center: TensorRecord | None,
+    size: TensorRecord | None,
+) -> Bounds:
+    """Returns bounds that leave out centre and size where these follow from the corners."""
+    if lower.dims == upper.dims and lower.data.shape == upper.data.shape:
+        center = None if center == derived_center(lower, upper) else center
+        size = None if size == derived_size(lower, upper) else size
+    return Bounds(lower, upper, center, size)
+
+
 def named_dims(record: FieldRecord) -> dict[str, tuple[DimSpec, int]]:
     """Returns every dim along which a record can be sliced, by name, with its size.
 
@@ -200,6 +216,35 @@ def slice_record(record: FieldRecord, index: Mapping[str, int]) -> FieldRecord:
     return FieldRecord(replace(description, dims=values.dims), values.data)
 
 
+def copied_records(
+    records: Mapping[str, Mapping[str, FieldRecord]],
+) -> tuple[dict[str, dict[str, FieldRecord]], int]:
+    """Returns records, given by scene and name, that share no memory with these; and their size.
+
+    A record that occurs twice is copied once. The size is in bytes, descriptions not counted.
+    """
+    copies: dict[int, FieldRecord] = {}
+    byte_count = 0
+
+    def copy(tensor: TensorRecord) -> TensorRecord:
+        nonlocal byte_count
+        byte_count += tensor.data.nbytes
+        return TensorRecord(tensor.dims, tensor.data.copy())
+
+    for by_name in records.values():
+        for record in by_name.values():
+            if id(record) not in copies:
+                byte_count += record.values.nbytes
+                described = record.description
+                described = replace(described, boundary=map_boundary(described.boundary, copy))
+                copies[id(record)] = FieldRecord(described, record.values.copy(order="K"))
+    copied = {
+        scene: {name: copies[id(record)] for name, record in by_name.items()}
+        for scene, by_name in records.items()
+    }
+    return copied, byte_count
+
+
 def stack_records(records: Sequence[FieldRecord], dim: DimSpec) -> FieldRecord:
     """Returns one record with `dim` in front of the dims of the values.
 
@@ -212,17 +257,17 @@ def stack_records(records: Sequence[FieldRecord], dim: DimSpec) -> FieldRecord:
             boundary, or have a dim of this name already.
     """
     first = records[0].description
+    attrs = _lasting_attrs(first)
     for record in records:
         description = record.description
         if description.field_type != first.field_type:
             raise _mismatch(f"a {description.field_type} and a {first.field_type}", dim)
-        if description.attrs != first.attrs:
+        if _lasting_attrs(description) != attrs:
             raise _mismatch(
-                f"fields with the attributes {dict(description.attrs)} and {dict(first.attrs)}", dim
+                f"fields with the attributes {_lasting_attrs(description)} and {attrs}", dim
             )
         if description.bounds.axes != first.bounds.axes or (
-            description.field_type == STAGGERED
-            and description.dims[-1].labels != first.dims[-1].labels
+            description.field_type == STAGGERED and _face_dim(description) != _face_dim(first)
         ):
             raise _mismatch("fields whose axes differ in names or order", dim)
         if dim.name in named_dims(record):
@@ -233,8 +278,19 @@ def stack_records(records: Sequence[FieldRecord], dim: DimSpec) -> FieldRecord:
     bounds = _stack_bounds([r.description.bounds for r in records], dim)
     boundary = _stack_boundaries([r.description.boundary for r in records], dim)
     return FieldRecord(
-        replace(first, dims=values.dims, bounds=bounds, boundary=boundary), values.data
+        replace(first, dims=values.dims, bounds=bounds, boundary=boundary, attrs=attrs), values.data
     )
+
+
+def _lasting_attrs(description: FieldDescription) -> dict[str, Any]:
+    """Returns the attributes that fields must share to be stacked, and have afterwards."""
+    return {name: value for name, value in description.attrs.items() if name != NPZ_ATTR}
+
+
+def _face_dim(description: FieldDescription) -> DimSpec | None:
+    """Returns the dim along which a staggered grid has its components."""
+    dims = {dim.name: dim for dim in description.dims}
+    return dims.get("~vector", dims.get("vector"))
 
 
 def map_boundary(boundary: Boundary, change: Callable[[TensorRecord], TensorRecord]) -> Boundary:
@@ -261,7 +317,7 @@ def _map_description(
     bounds = description.bounds
     return replace(
         description,
-        bounds=Bounds(
+        bounds=bounds_from_parts(
             change(bounds.lower),
             change(bounds.upper),
             None if bounds.center is None else change(bounds.center),
@@ -308,6 +364,8 @@ def _stack_tensors(tensors: Sequence[TensorRecord], dim: DimSpec, what: str) -> 
             if known.labels != spec.labels:
                 labels = None if known.labels and spec.labels else known.labels or spec.labels
                 dims[spec.name] = DimSpec(spec.name, spec.type, labels)
+    if dim.name in dims:
+        raise _mismatch(f"{what} that have a dim '{dim.name}'", dim)
     first = [spec.name for spec in tensors[0].dims]
     order = [name for name in dims if name not in first] + first
     arrays = []
@@ -350,13 +408,7 @@ def _stack_bounds(all_bounds: Sequence[Bounds], dim: DimSpec) -> Bounds:
     centers = [b.center or derived_center(b.lower, b.upper) for b in all_bounds]
     sizes = [b.size or derived_size(b.lower, b.upper) for b in all_bounds]
     center, size = _stack_tensors(centers, dim, "centres"), _stack_tensors(sizes, dim, "sizes")
-    same_shape = lower.dims == upper.dims and lower.data.shape == upper.data.shape
-    return Bounds(
-        lower,
-        upper,
-        None if same_shape and center == derived_center(lower, upper) else center,
-        None if same_shape and size == derived_size(lower, upper) else size,
-    )
+    return bounds_from_parts(lower, upper, center, size)
 
 
 def _stack_boundaries(boundaries: Sequence[Boundary], dim: DimSpec) -> Boundary:

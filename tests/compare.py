@@ -58,7 +58,9 @@ def assert_same_values(actual: Field, expected: Field) -> None:
         faces, wanted = (described(f.values.shape["~vector"]) for f in (actual, expected))
         assert faces == wanted
     for i, (ours, theirs) in enumerate(zip(components(actual), components(expected), strict=True)):
-        assert sorted(described(ours.shape), key=_name) == sorted(described(theirs.shape), key=_name)
+        assert sorted(described(ours.shape), key=_name) == sorted(
+            described(theirs.shape), key=_name
+        )
         order = tuple(theirs.shape.names)
         assert_same_bits(numbers(ours, order), numbers(theirs, order), f"component {i}")
 
@@ -68,7 +70,7 @@ def _name(dim: tuple[Any, ...]) -> str:
 
 
 def assert_same_bounds(actual: Field, expected: Field) -> None:
-    """Fails unless the grids agree in resolution, corners, centre and size, and what PhiML traces."""
+    """Fails unless the grids agree in resolution, corners, centre, size and traced attributes."""
     assert described(actual.geometry.resolution) == described(expected.geometry.resolution)
     assert actual.bounds.variable_attrs == expected.bounds.variable_attrs
     for part in ("pos", "size", "lower", "upper"):
@@ -102,7 +104,7 @@ def assert_same_boundary(actual: Any, expected: Any) -> None:
 
 
 def assert_same_field(actual: Field, expected: Field) -> None:
-    """Fails unless nothing that PhiFlow can see of the fields differs, except the order of the values' own dims."""
+    """Fails unless nothing that PhiFlow sees differs, except the order of the values' own dims."""
     assert described(actual.shape) == described(expected.shape)
     assert_same_values(actual, expected)
     assert_same_bounds(actual, expected)

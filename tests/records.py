@@ -19,7 +19,7 @@ from h5scene.record import (
     TensorRecord,
 )
 
-ZERO: Boundary = {"type": "constant", "value": TensorRecord((), np.asarray(0))}
+ZERO: Boundary = {"type": "constant", "value": TensorRecord((), np.asarray(0, np.int32))}
 PERIODIC: Boundary = {"type": "periodic"}
 
 

@@ -31,14 +31,22 @@ COPIES = (
     extrapolation.REFLECT,
     extrapolation.ANTIREFLECT,
 )
-_TYPES = {"batch": batch, "dual": dual, "instance": instance, "spatial": spatial, "channel": channel}
+_TYPES = {
+    "batch": batch,
+    "dual": dual,
+    "instance": instance,
+    "spatial": spatial,
+    "channel": channel,
+}
 
 
 def _print(value: Any, printer: RepresentationPrinter, cycle: bool) -> None:
     """Prints a value that PhiML cannot print: `repr` of the `Layout(None)` in every Box fails."""
     if isinstance(value, Field):
         printer.text(f"<Field of {value.values.dtype} {value.values.shape} on ")
-        printer.text(f"{value.geometry.resolution}, {_text(value.bounds)}, boundary {_text(value.boundary)}, ")
+        printer.text(
+            f"{value.geometry.resolution}, {_text(value.bounds)}, {_text(value.boundary)}, "
+        )
         printer.text(f"attrs {value.variable_attrs} {value.value_attrs}>")
     elif isinstance(value, FieldRecord):
         printer.text(f"<record of {value.values.dtype} {value.values.shape}, {value.description}>")
@@ -74,15 +82,21 @@ LABELS = st.text("abxyzB0_ ü,~", min_size=1, max_size=3)
 
 
 def dim(kind: str, name: str, size: int, labels: Sequence[str] | None = None) -> Shape:
-    """Returns one dim; any labels are allowed, also those that the text form of shapes could not express."""
+    """Returns one dim; labels may be any text, also what `spatial(x="a,b")` could not say."""
     if labels is None:
         return _TYPES[kind](**{name: size})
-    spec = {"names": ("~" * (kind == "dual") + name,), "types": (kind,), "item_names": (tuple(labels),)}
+    spec = {
+        "names": ("~" * (kind == "dual") + name,),
+        "types": (kind,),
+        "item_names": (tuple(labels),),
+    }
     return math.from_dict({**spec, "sizes": (size,)})
 
 
 @st.composite
-def dims(draw: st.DrawFn, kind: str, name: str, sizes: st.SearchStrategy[int] | None = None) -> Shape:
+def dims(
+    draw: st.DrawFn, kind: str, name: str, sizes: st.SearchStrategy[int] | None = None
+) -> Shape:
     """Draws one dim, with labels or without."""
     size = draw(sizes or st.integers(0, 3))
     labelled = size and draw(st.booleans())
@@ -127,7 +141,7 @@ def tensors(
     *,
     lazy: bool = True,
 ) -> Tensor:
-    """Draws a tensor of the shape, in any order of axes, which may be a stack or leave out constant dims."""
+    """Draws a tensor of the shape with its axes in any order; a stack, or constant along some."""
     dtype = draw(st.sampled_from(DTYPES)) if dtype is None else dtype
     order = list(draw(st.permutations(list(shape.names))))
     form = draw(st.sampled_from(["dense", "dense", "expanded", "stack"])) if lazy else "dense"
@@ -145,7 +159,7 @@ def tensors(
 
 @st.composite
 def bounds(draw: st.DrawFn, axes: Sequence[str], batch_dims: Shape = math.EMPTY_SHAPE) -> Box:
-    """Draws a box made in any way that PhiFlow has, in single or double precision, also without ends."""
+    """Draws a box made in any way that PhiFlow has, in single or double precision, or infinite."""
     numbers = st.floats(-1e3, 1e3) | st.integers(-5, 5)
     kind = draw(st.sampled_from(["sizes", "limits", "open", "tensors", "cuboid", "attrs"]))
     # Infinite sides make PhiFlow subtract infinities.
@@ -158,7 +172,9 @@ def bounds(draw: st.DrawFn, axes: Sequence[str], batch_dims: Shape = math.EMPTY_
         vector = channel(vector=list(axes))
         with_batch = math.concat_shapes(batch_dims, vector)
         shapes = [draw(st.sampled_from([vector, with_batch])) for _ in range(2)]
-        dtypes = [draw(st.sampled_from([*FLOATS, np.dtype("int64"), np.dtype("int32")])) for _ in range(2)]
+        dtypes = [
+            draw(st.sampled_from([*FLOATS, np.dtype("int64"), np.dtype("int32")])) for _ in range(2)
+        ]
         corners = [
             math.wrap(np.asarray(draw(_corner(shape.sizes))).astype(dtype), shape)
             for shape, dtype in zip(shapes, dtypes, strict=True)
@@ -167,12 +183,18 @@ def bounds(draw: st.DrawFn, axes: Sequence[str], batch_dims: Shape = math.EMPTY_
             return Box(corners[0], corners[1])
         if kind == "cuboid":
             return Cuboid(corners[0], half_size=corners[1])
-        return Box(lower=corners[0], upper=corners[1], variable_attrs=draw(st.sampled_from([(), ("size",)])))
+        return Box(
+            lower=corners[0],
+            upper=corners[1],
+            variable_attrs=draw(st.sampled_from([(), ("size",)])),
+        )
 
 
 def _corner(sizes: Sequence[int]) -> st.SearchStrategy[Any]:
     """Returns a strategy for coordinates that need all the bits they can get."""
-    return st.integers(0, 2**16).map(lambda seed: np.random.default_rng(seed).normal(size=sizes) * 7)
+    return st.integers(0, 2**16).map(
+        lambda seed: np.random.default_rng(seed).normal(size=sizes) * 7
+    )
 
 
 @st.composite
@@ -180,12 +202,16 @@ def constants(draw: st.DrawFn, axes: Sequence[str], batch_dims: Shape = math.EMP
     """Draws a constant boundary: a plain number, or a tensor with vector and batch dims."""
     if draw(st.booleans()):
         value = draw(
-            st.sampled_from([0, 1, -3, 0.1, -0.0, float("nan"), float("inf"), True, 1j, 2**30, 1e300])
+            st.sampled_from(
+                [0, 1, -3, 0.1, -0.0, float("nan"), float("inf"), True, 1j, 2**30, 1e300]
+            )
         )
     else:
         vector = channel(vector=list(axes))
         shape = draw(
-            st.sampled_from([math.EMPTY_SHAPE, vector, batch_dims, math.concat_shapes(batch_dims, vector)])
+            st.sampled_from(
+                [math.EMPTY_SHAPE, vector, batch_dims, math.concat_shapes(batch_dims, vector)]
+            )
         )
         value = draw(tensors(shape))
     return extrapolation.ConstantExtrapolation(value)
@@ -285,23 +311,37 @@ def grid_fields(
     if batch_dims is None:
         batch_dims = draw(dims("batch", "b")) if draw(st.booleans()) else math.EMPTY_SHAPE
     sizes = [draw(st.integers(1 if staggered else 0, 4)) for _ in axes]
-    resolution = math.concat_shapes(*[dim("spatial", a, n) for a, n in zip(axes, sizes, strict=True)])
+    resolution = math.concat_shapes(
+        *[dim("spatial", a, n) for a, n in zip(axes, sizes, strict=True)]
+    )
     if sizes and sizes[0] and not staggered and draw(st.booleans()):
         resolution = resolution.with_dim_size(axes[0], tuple(f"cell {i}" for i in range(sizes[0])))
     others = [batch_dims]
     if draw(st.booleans()):
         others.append(draw(dims("channel", draw(st.sampled_from("cv")))))
     if not staggered and draw(st.booleans()):
-        others.append(draw(st.sampled_from([dim("channel", "vector", 2), dim("channel", "vector", len(axes), axes)])))
+        others.append(
+            draw(
+                st.sampled_from(
+                    [dim("channel", "vector", 2), dim("channel", "vector", len(axes), axes)]
+                )
+            )
+        )
     if not plain and draw(st.integers(0, 5)) == 0:
         others.append(draw(st.sampled_from([dim("dual", "d", 2), dim("instance", "i", 2)])))
     others = draw(st.permutations(others))
     geometry = UniformGrid(resolution, draw(st.none() | bounds(axes, batch_dims)))
-    outside = draw(boundary or boundaries(axes, batch_dims, depth=boundary_depth, staggered=staggered))
+    outside = draw(
+        boundary or boundaries(axes, batch_dims, depth=boundary_depth, staggered=staggered)
+    )
     if staggered:
         values = draw(_faces(resolution, math.concat_shapes(*others), outside, dtype, plain))
     else:
-        labelled = resolution if draw(st.booleans()) else resolution.with_sizes(resolution.sizes, keep_labels=False)
+        labelled = (
+            resolution
+            if draw(st.booleans())
+            else resolution.with_sizes(resolution.sizes, keep_labels=False)
+        )
         values = draw(tensors(math.concat_shapes(*others, labelled), dtype, lazy=not plain))
     attrs = draw(st.sampled_from([("values",), ("values",), ("values", "geometry"), ()]))
     value_attrs = draw(st.sampled_from([("values",), ()]))

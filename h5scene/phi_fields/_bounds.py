@@ -9,7 +9,7 @@ from phiml.math import wrap
 
 from h5scene.errors import CorruptDataError, UnsupportedFieldError
 from h5scene.phi_fields._tensors import tensor_from_record, tensor_record_from_tensor
-from h5scene.record import Bounds, TensorRecord, derived_center, derived_size
+from h5scene.record import Bounds, TensorRecord, bounds_from_parts, derived_center, derived_size
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -41,13 +41,7 @@ def bounds_from_box(box: Box) -> Bounds:
     )
     if not any(dim.name == "vector" and dim.labels is not None for dim in lower.dims):
         raise UnsupportedFieldError("cannot store a grid whose lower corner does not name its axes")
-    same_shape = lower.dims == upper.dims and lower.data.shape == upper.data.shape
-    return Bounds(
-        lower,
-        upper,
-        None if same_shape and center == derived_center(lower, upper) else center,
-        None if same_shape and size == derived_size(lower, upper) else size,
-    )
+    return bounds_from_parts(lower, upper, center, size)
 
 
 def box_from_bounds(bounds: Bounds, variable_attrs: tuple[str, ...] = DEFAULT_BOX_ATTRS) -> Box:

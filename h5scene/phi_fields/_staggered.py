@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 # Distance of the copied value from the edge, and its sign. Periodic copies from the other edge.
 _COPIES: Mapping[type, tuple[int, int]] = {
+    type(extrapolation.PERIODIC): (0, 1),
     type(extrapolation.ZERO_GRADIENT): (0, 1),
     type(extrapolation.SYMMETRIC): (0, 1),
     type(extrapolation.ANTISYMMETRIC): (0, -1),
@@ -49,21 +50,22 @@ class _NotSimpleError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Fill:
-    """One slab of padding: axis and end, and the boundary it comes from."""
+class _Slab:
+    """One face of padding: where it is, and what fills it."""
 
-    axis: int
-    upper: bool
-    boundary: Any
-    constant: Array | None
+    target: tuple[Any, ...]
+    source: tuple[Any, ...] | None
+    """What is copied; None for a constant."""
+    sign: int
+    constant: Array
 
 
 @dataclass(frozen=True, slots=True)
 class Component:
     """Where a component lies in the padded array, and how its padding is filled, in order."""
 
-    start: tuple[int, ...]
-    fills: tuple[Fill, ...] | None
+    place: tuple[slice, ...]
+    slabs: tuple[_Slab, ...] | None
     """None if only PhiFlow can compute the padding."""
 
 
@@ -79,7 +81,6 @@ def faces_kept(boundary: Any, axis: str) -> tuple[bool, bool]:
 def plan_components(
     boundary: Any,
     axes: Sequence[str],
-    labels: Sequence[str],
     names: Sequence[str],
     sizes: Sequence[int],
 ) -> tuple[Component, ...]:
@@ -87,20 +88,21 @@ def plan_components(
 
     Args:
         boundary: PhiFlow's boundary.
-        axes: Spatial dims of the grid.
-        labels: Axis of each component, in the order of the components.
+        axes: Spatial dims of the grid; each has a component, in this order.
         names: Dims of a component, in the order of the array.
         sizes: Sizes of the padded array along `names`.
     """
+    known = dict(zip(names, sizes, strict=True))
     components = []
-    for own in labels:
-        lower_kept, _ = faces_kept(boundary, own)
-        start = tuple(int(name == own and not lower_kept) for name in names)
+    for own in axes:
+        kept = faces_kept(boundary, own)
+        place = {name: slice(0, size - int(name in axes)) for name, size in known.items()}
+        place[own] = slice(int(not kept[0]), known[own] - int(not kept[1]))
         try:
-            fills: tuple[Fill, ...] | None = _plan_fills(boundary, axes, own, names, sizes)
+            slabs: tuple[_Slab, ...] | None = _plan_slabs(boundary, axes, own, place, known)
         except _NotSimpleError:
-            fills = None
-        components.append(Component(start, fills))
+            slabs = None
+        components.append(Component(tuple(place.values()), slabs))
     return tuple(components)
 
 
@@ -112,69 +114,28 @@ def padded_array(
     sizes: Sequence[int],
 ) -> Array:
     """Returns the components in one array; its axes are `names` and, last, the components."""
-    arrays = [
-        array_from_tensor(component, [n for n in names if n in component.shape])
-        for component in components
-    ]
+    arrays = []
+    for component in components:
+        own = component.shape.names
+        array = array_from_tensor(component, [name for name in names if name in own])
+        arrays.append(array[tuple(slice(None) if name in own else None for name in names)])
     dtype = np.result_type(*arrays)
     padded = np.empty((*sizes, len(arrays)), dtype)
-    if any(part.fills is None for part in plan):
+    if any(part.slabs is None for part in plan):
         padded[...] = _phiflow_padding(field, dtype, names, padded.shape)
-    for i, (part, array, component) in enumerate(zip(plan, arrays, components, strict=True)):
-        missing = tuple(slice(None) if name in component.shape else None for name in names)
-        array = array[missing]
-        stop = [
-            start + (array.shape[k] if names[k] in component.shape else sizes[k])
-            for k, start in enumerate(part.start)
-        ]
+    for i, (part, array) in enumerate(zip(plan, arrays, strict=True)):
         target = padded[..., i]
-        target[tuple(slice(a, b) for a, b in zip(part.start, stop, strict=True))] = array
-        if part.fills is not None:
-            _fill(target, list(part.start), stop, part.fills)
-    return padded
-
-
-def _fill(target: Array, start: list[int], stop: list[int], fills: Sequence[Fill]) -> None:
-    """Fills the padding slab by slab; `start` and `stop` say what is filled already."""
-    before: tuple[type, int] | None = None
-    first = last = 0
-    for fill in fills:
-        axis, kind = fill.axis, type(fill.boundary)
-        if before != (
-            kind,
-            axis,
-        ):  # the two ends of a boundary are both padded from what was there before
-            before, first, last = (kind, axis), start[axis], stop[axis] - 1
-        region: list[Any] = [slice(a, b) for a, b in zip(start, stop, strict=True)]
-        if fill.upper:
-            region[axis] = stop[axis]
-            stop[axis] += 1
-        else:
-            start[axis] -= 1
-            region[axis] = start[axis]
-        region.append(...)  # keeps a view where only one axis is left
-        slab = target[tuple(region)]
-        if kind in _COPIES or kind is _PERIODIC:
-            distance, sign = _COPIES.get(kind, (0, 1))
-            from_upper = fill.upper != (kind is _PERIODIC)
-            region[axis] = (
-                max(last - distance, first) if from_upper else min(first + distance, last)
-            )
-            if first > last:
-                slab[...] = 0
-            elif sign > 0 or target.dtype.kind == "b":
-                slab[...] = target[tuple(region)]
+        target[part.place] = array
+        for slab in part.slabs or ():
+            region = target[slab.target]
+            if slab.source is None:
+                region[...] = _cast(slab.constant, dtype)
+            elif slab.sign > 0 or dtype.kind == "b":
+                region[...] = target[slab.source]
             else:
-                np.negative(target[tuple(region)], out=slab)
-        elif fill.constant is None:
-            slab[...] = 0
-        else:
-            constant = fill.constant
-            if constant.ndim:
-                constant = constant[
-                    tuple(0 if k == axis else slice(None) for k in range(constant.ndim))
-                ]
-            slab[...] = _cast(constant, target.dtype)
+                # Not np.negative(…, out=region): NumPy 2.4 gets views that interleave wrong.
+                region[...] = -target[slab.source]
+    return padded
 
 
 def _cast(constant: Array, dtype: np.dtype[Any]) -> Array:
@@ -188,25 +149,49 @@ def _cast(constant: Array, dtype: np.dtype[Any]) -> Array:
         return constant.astype(dtype)
 
 
-def _plan_fills(
-    boundary: Any, axes: Sequence[str], own: str, names: Sequence[str], sizes: Sequence[int]
-) -> tuple[Fill, ...]:
-    """Returns the slabs of one component in the order in which PhiFlow pads."""
-    lower_kept, upper_kept = faces_kept(boundary, own)
-    fills = []
+def _plan_slabs(
+    boundary: Any,
+    axes: Sequence[str],
+    own: str,
+    place: Mapping[str, slice],
+    sizes: Mapping[str, int],
+) -> tuple[_Slab, ...]:
+    """Returns the padding of one component in the order in which PhiFlow pads."""
+    ends = []
     for axis in axes:
-        ends = [(False, not lower_kept), (True, not upper_kept)] if axis == own else [(True, True)]
-        for upper in [upper for upper, is_missing in ends if is_missing]:
-            leaf = _leaf(boundary, axis, upper, own)
-            fills.append(
-                Fill(names.index(axis), upper, leaf, _constant(leaf, own, list(axes), names, sizes))
-            )
-    ranks = {id(fill.boundary): fill.boundary.pad_rank for fill in fills}
+        if place[axis].start > 0:
+            ends.append((axis, False, _leaf(boundary, axis, False, own)))
+        if place[axis].stop < sizes[axis]:
+            ends.append((axis, True, _leaf(boundary, axis, True, own)))
     if type(boundary) is Mixed:
         # Later slabs cover the corners. Within one rank PhiFlow's order is up to hashes.
-        order = [id(fill.boundary) for fill in fills]
-        fills.sort(key=lambda fill: (ranks[id(fill.boundary)], order.index(id(fill.boundary))))
-    return tuple(fills)
+        order = [id(leaf) for _, _, leaf in ends]
+        ends.sort(key=lambda end: (end[2].pad_rank, order.index(id(end[2]))))
+    names = list(place)
+    filled = {name: (part.start, part.stop) for name, part in place.items()}
+    before: tuple[str, type] | None = None
+    edges = (0, 0)
+    slabs = []
+    for axis, upper, leaf in ends:
+        kind, (start, stop) = type(leaf), filled[axis]
+        if before != (axis, kind):  # the ends of one boundary are padded from the same values
+            before, edges = (axis, kind), (start, stop - 1)
+        index = stop if upper else start - 1
+        filled[axis] = (start, stop + 1) if upper else (start - 1, stop)
+        constant = _constant(leaf, own, axes, sizes, axis)
+        source, sign = None, 1
+        if kind in _COPIES and edges[0] <= edges[1]:
+            distance, sign = _COPIES[kind]
+            if upper != (kind is _PERIODIC):
+                source = max(edges[1] - distance, edges[0])
+            else:
+                source = min(edges[0] + distance, edges[1])
+        region = {name: slice(*ends) for name, ends in filled.items()}
+        # The dots keep a view where an integer for the only axis would give a number.
+        target = (*({**region, axis: index}[name] for name in names), ...)
+        copied = None if source is None else (*({**region, axis: source}[n] for n in names), ...)
+        slabs.append(_Slab(target, copied, sign, constant))
+    return tuple(slabs)
 
 
 def _leaf(boundary: Any, axis: str, upper: bool, component: str) -> Any:
@@ -219,49 +204,39 @@ def _leaf(boundary: Any, axis: str, upper: bool, component: str) -> Any:
             boundary.normal if axis == component else boundary.tangential, axis, upper, component
         )
     if kind is Mixed:
-        try:
-            return _leaf(boundary._at_boundary(axis + "-+"[upper]), axis, upper, component)
-        except KeyError:
-            return extrapolation.NONE
-    if kind is Constant or kind in _COPIES or kind in (_PERIODIC, _NONE):
+        return _leaf(boundary._at_boundary(axis + "-+"[upper]), axis, upper, component)
+    if kind is Constant or kind is _NONE or kind in _COPIES:
         return boundary
     raise _NotSimpleError
 
 
 def _constant(
-    leaf: Any, component: str, axes: Sequence[str], names: Sequence[str], sizes: Sequence[int]
-) -> Array | None:
-    """Returns the value of a constant boundary for one component, 0-d or with the axes `names`.
+    leaf: Any, own: str, axes: Sequence[str], sizes: Mapping[str, int], without: str
+) -> Array:
+    """Returns the value of a constant boundary for one component, in the dims of a slab.
 
-    None if it is no constant, or has no place in the array.
+    It is 0-d where the value is. It is zero for other boundaries, and if its dims are not those of
+    the values.
     """
+    zero = np.zeros((), bool)
     if type(leaf) is not Constant:
-        return None
+        return zero
     value = leaf.value
     if "vector" in value.shape:
-        labels = value.shape.get_labels("vector")
-        index = (
-            axes.index(component)
-            if labels is None
-            else labels.index(component)
-            if component in labels
-            else -1
-        )
-        if not 0 <= index < value.shape.get_size("vector"):
-            return None
-        value = value[{"vector": index}]
-    if not value.shape:
-        return array_from_tensor(value, ())
-    known = dict(zip(names, sizes, strict=True))
-    if any(name in axes for name in value.shape.names):
+        labels = value.shape.get_labels("vector") or tuple(axes)
+        if own not in labels or value.shape.get_size("vector") != len(labels):
+            return zero
+        value = value[{"vector": labels.index(own)}]
+    dims = dict(zip(value.shape.names, value.shape.sizes, strict=True))
+    if any(name in axes for name in dims):
         raise _NotSimpleError
-    if any(
-        known.get(name) != size
-        for name, size in zip(value.shape.names, value.shape.sizes, strict=True)
-    ):
-        return None
-    array = array_from_tensor(value, [name for name in names if name in value.shape])
-    return array[tuple(slice(None) if name in value.shape else None for name in names)]
+    if any(sizes.get(name) != size for name, size in dims.items()):
+        return zero
+    array = array_from_tensor(value, [name for name in sizes if name in dims])
+    if dims:
+        array = array[tuple(slice(None) if n in dims else None for n in sizes if n != without)]
+    copy: Array = array.copy()  # the plan is kept longer than the field lives
+    return copy
 
 
 def _phiflow_padding(

@@ -142,15 +142,14 @@ def _staggered_layout(
     """
     values, axes = field.values, list(resolution)
     face_labels = values.shape.get_labels("~vector")
-    labels = list(face_labels or axes)
     components = math.unstack(values, "~vector")
-    if len(components) != len(axes) or set(labels) != set(axes):
+    if len(components) != len(axes) or face_labels not in (None, tuple(axes)):
         raise UnsupportedFieldError(
             f"cannot store values of shape {values.shape} on the faces of a grid with axes {axes}"
         )
     specs: dict[str, DimSpec] = {}
     sizes: dict[str, int] = {}
-    for component, own in zip(components, labels, strict=True):
+    for component, own in zip(components, axes, strict=True):
         shape = component.shape
         for axis, size in resolution.items():
             kept = sum(faces_kept(field.boundary, own)) - 1 if axis == own else 0
@@ -175,7 +174,7 @@ def _staggered_layout(
         face_dim = DimSpec("~vector", "dual", face_labels)
     else:
         face_dim = DimSpec("vector", "channel", face_labels)
-    plan = plan_components(field.boundary, axes, labels, names, padded_sizes)
+    plan = plan_components(field.boundary, axes, names, padded_sizes)
     return (*(specs[name] for name in names), face_dim), padded_sizes, plan
 
 

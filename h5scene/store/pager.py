@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from h5scene.errors import CorruptDataError, InternalError, StorageError
+from h5scene.errors import CorruptDataError, InternalError, StorageError, UnsafeFileError
 from h5scene.store.journal import Run, coalesced, write_journal
 from h5scene.store.userblock import (
     HEADER_BYTES,
@@ -48,6 +48,7 @@ class Pager:
     Attributes:
         base: The committed end E0.
         error: What went wrong first, or None.
+        is_open: Whether HDF5 has opened the file, which it does once.
         is_writing: Whether a transaction is open. Writes outside one are errors.
     """
 
@@ -63,6 +64,7 @@ class Pager:
         self.header = header
         self.base = base
         self.error: BaseException | None = None
+        self.is_open = False
         self.is_writing = False
         self._size = base
         self._position = 0
@@ -89,6 +91,16 @@ class Pager:
             self._position = offset
         elif whence == os.SEEK_END:
             self._position = self._size + offset
+            if self.is_open:
+                # HDF5 opens the file a second time. It takes this pager for any file that a link
+                # or a virtual dataset names, and would write through two caches.
+                self._lose(
+                    UnsafeFileError(
+                        f"{self.disk.path} refers to another file by an external link or a virtual "
+                        "dataset, which is not followed",
+                        file=self.disk.path,
+                    )
+                )
         else:
             self._position += offset
         return self._position

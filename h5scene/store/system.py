@@ -97,22 +97,16 @@ class Disk:
 
     def write(self, data: bytes | bytearray | memoryview, offset: int) -> None:
         """Puts `data` at `offset`, all of it or an error."""
-        if self._seek_lock is None:
-            count = os.pwrite(self.fd, data, offset)
-            if count == len(data):
-                return
-            view = memoryview(data)[count:]
-            offset += count
-        else:
-            view = memoryview(data)
-        while len(view):
+        while True:
             if self._seek_lock is None:
-                count = os.pwrite(self.fd, view, offset)
+                count = os.pwrite(self.fd, data, offset)
             else:
                 with self._seek_lock:
                     os.lseek(self.fd, offset, os.SEEK_SET)
-                    count = os.write(self.fd, view)
-            view = view[count:]
+                    count = os.write(self.fd, data)
+            if count == len(data):
+                return
+            data = memoryview(data)[count:]
             offset += count
 
     def truncate(self, byte_count: int) -> None:
@@ -163,7 +157,7 @@ def open_lock_file(path: str, *, create: bool) -> tuple[int, bool]:
 
 def same_permissions(fd: int, data_path: str) -> None:
     """Lets everybody who may write the data file lock it too, if this user may allow that."""
-    if not hasattr(os, "fchmod"):
+    if not (hasattr(os, "fchmod") and hasattr(os, "geteuid")):
         return
     try:
         data, lock = os.stat(data_path), os.fstat(fd)

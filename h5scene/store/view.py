@@ -242,6 +242,7 @@ def _open_hdf5(pager: Pager, *, is_writable: bool) -> h5py.File:
             raise from_pager(pager.error, path) from pager.error
         raise CorruptDataError(f"HDF5 cannot open {path}: {error}", file=path) from error
     file = h5py.File(identifier)
+    pager.is_open = True
     if pager.error is not None:
         pager.give_up()
         file.close()

@@ -36,7 +36,7 @@ from tests.strategies import DTYPES, dim, grid_fields
 
 # Without shrinking, which takes minutes: PhiFlow takes 10 ms to make one staggered field.
 many = settings(
-    max_examples=int(os.environ.get("H5SCENE_FIELD_EXAMPLES", "40")),
+    max_examples=int(os.environ.get("H5SCENE_FIELD_EXAMPLES", "25")),
     deadline=None,
     phases=(Phase.explicit, Phase.reuse, Phase.generate),
     suppress_health_check=(

@@ -264,7 +264,7 @@ def test_attrs_survive(group: h5py.Group) -> None:
 
 
 BOUNDARIES: dict[str, Any] = {
-    "int": {"type": "constant", "value": TensorRecord((), np.asarray(3))},
+    "int": {"type": "constant", "value": TensorRecord((), np.asarray(3, np.int32))},
     "large int": {"type": "constant", "value": TensorRecord((), np.asarray(2**62 + 1))},
     "float": {"type": "constant", "value": TensorRecord((), np.asarray(0.1))},
     "-0.0": {"type": "constant", "value": TensorRecord((), np.asarray(-0.0))},

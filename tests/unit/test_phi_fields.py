@@ -64,7 +64,7 @@ def faces(boundary: Any = 0, dtype: Any = np.float32) -> Field:
     for axis in XY.names:
         lower, upper = boundary.valid_outer_faces(axis)
         shape = XY.with_dim_size(axis, XY.get_size(axis) + lower + upper - 1)
-        parts.append(wrap(np.arange(1, shape.volume + 1, dtype=dtype).reshape(shape.sizes), shape))
+        parts.append(wrap(np.arange(1, shape.volume + 1).astype(dtype).reshape(shape.sizes), shape))
     with math.precision(parts[0].dtype.precision or 32):
         return Field(UniformGrid(XY), math.stack(parts, dual(vector=XY)), boundary)
 
@@ -286,6 +286,68 @@ def test_faces_that_only_upper_ends_determine() -> None:
     assert_same_field(field_from_record(record_from_field(field)), field)
 
 
+def padding(record: FieldRecord, component: int) -> Any:
+    """Returns the slab that every boundary pads: beyond the upper end of the other axis."""
+    values = record.values[..., component]
+    return values[:-1, -1] if component == 0 else values[-1, :-1]
+
+
+def test_padding_takes_each_component_of_a_vector() -> None:
+    for value in (vec(x=5, y=6), vec(y=6, x=5), wrap([5, 6], channel("vector"))):
+        record = record_from_field(faces(value))
+        assert (padding(record, 0) == 5).all()
+        assert (padding(record, 1) == 6).all()
+    other = record_from_field(faces(vec(x=5, z=6)))
+    assert (padding(other, 0) == 5).all()
+    assert (padding(other, 1) == 0).all()
+
+
+def test_padding_varies_along_batch_dims() -> None:
+    boundary = ConstantExtrapolation(wrap([[5.0, 6], [7, 8]], batch("b"), channel(vector="x,y")))
+    values = math.stack([faces(0), faces(0) * 2], batch("b")).values
+    record = record_from_field(Field(UniformGrid(XY), values, boundary))
+    assert [dim.name for dim in record.description.dims] == ["x", "y", "b", "vector"]
+    for i in range(2):
+        assert (record.values[:, -1, i, 0] == [5, 7][i]).all()
+        assert (record.values[-1, :, i, 1] == [6, 8][i]).all()
+
+
+def test_padding_of_an_undefined_boundary_is_what_it_derives_from() -> None:
+    record = record_from_field(faces(extrapolation.Undefined(ConstantExtrapolation(5))))
+    assert (padding(record, 0) == 5).all()
+
+
+@pytest.mark.parametrize(
+    ("value", "dtype", "expected"),
+    [(3 + 4j, np.float32, 3), (1e300, np.float32, np.inf), (2.9, np.int16, 2), (5, bool, True)],
+)
+def test_padding_has_the_dtype_of_the_values(value: Any, dtype: Any, expected: Any) -> None:
+    record = record_from_field(faces(value, dtype))
+    assert record.values.dtype == dtype
+    assert (padding(record, 0) == expected).all()
+    assert_same_field(field_from_record(record), faces(value, dtype))
+
+
+def test_padding_of_views_that_interleave() -> None:
+    # NumPy 2.4.6 computes np.negative(a[2:3, …, 0], out=a[3:4, …, 0]) wrong for such shapes.
+    resolution = spatial(z=4, x=1, y=4, w=1)
+    boundary = extrapolation.ANTISYMMETRIC
+    rng = np.random.default_rng(0)
+    parts = []
+    for axis in resolution.names:
+        shape = resolution.with_dim_size(axis, resolution.get_size(axis) + 1)
+        parts.append(wrap(rng.normal(size=shape.sizes).astype(np.float32), shape))
+    field = Field(UniformGrid(resolution), math.stack(parts, dual(vector=resolution)), boundary)
+    values = record_from_field(field).values
+    for i, part in enumerate(parts):
+        edges = [(0, int(k != i)) for k in range(4)]
+        expected = np.pad(part.numpy(resolution.names), edges, "edge")
+        for k in {0, 1, 2, 3} - {i}:
+            last = (*[slice(None)] * k, -1)
+            expected[last] = -expected[last]
+        np.testing.assert_array_equal(values[..., i], expected)
+
+
 NORMAL = {"normal": 5, "tangential": extrapolation.ANTISYMMETRIC}
 
 
@@ -427,7 +489,51 @@ def _without_post_init(field: Field, **changes: Any) -> Field:
     return odd
 
 
+def _axes_apart() -> Field:
+    field = grid()
+    object.__setattr__(field.geometry, "resolution", spatial(y=3, x=4))
+    return field
+
+
+def _unnamed_corner() -> Field:
+    field = grid()
+    field.bounds.__dict__["lower"] = wrap([0, 0], channel("vector"))
+    return field
+
+
+class _OtherBox(Box):
+    """A box of the user's own."""
+
+
+def _other_box() -> Field:
+    field = grid()
+    box = _OtherBox(vec(x=1.0, y=1.0), vec(x=2.0, y=2.0), wrap(None), wrap(False), ())
+    object.__setattr__(field.geometry, "bounds", box)
+    return field
+
+
+def _faces_of(*components: Any, labels: str = "x,y") -> Field:
+    values = math.stack(list(components), dual(vector=labels))
+    return _without_post_init(faces(), values=values)
+
+
 REFUSED = {
+    "axes apart": (_axes_apart, "bounds along .*'x', 'y'.* and cells along .*y.*x"),
+    "unnamed corner": (_unnamed_corner, "does not name its axes"),
+    "other box": (_other_box, "bounds are a _OtherBox"),
+    "other order of faces": (
+        lambda: _faces_of(*math.unstack(faces().values, "~vector"), labels="y,x"),
+        "on the faces of a grid with axes",
+    ),
+    "different batches": (
+        lambda: _faces_of(
+            *[
+                math.expand(part, batch(b=n))
+                for n, part in zip((2, 3), math.unstack(faces().values, "~vector"), strict=True)
+            ]
+        ),
+        "components with different 'b'",
+    ),
     "tensor": (lambda: wrap([1.0, 2.0], channel("c")), "cannot store a Tensor as a field"),
     "number": (lambda: 1.0, "cannot store a float as a field"),
     "none": (lambda: None, "cannot store a NoneType as a field"),

@@ -318,6 +318,15 @@ def test_embedded_fields_are_stacked() -> None:
     assert same.description.boundary["field"] == record(ZEROS)
 
 
+def test_scenes_may_be_the_components_of_a_vector() -> None:
+    stacked = stack_records([record(ZEROS), record(ZEROS + 1)], VECTOR)
+    assert stacked.description.dims == (VECTOR, X, Y)
+    assert stacked.description.bounds == record(ZEROS).description.bounds
+    other = record(ZEROS, bounds=Bounds(vector(0, 0), vector(1, 2)))
+    with pytest.raises(BatchMismatchError, match="lower corners that have a dim 'vector'"):
+        stack_records([record(ZEROS), other], VECTOR)
+
+
 def other_axes() -> FieldRecord:
     """Returns a record whose physical axes are in another order."""
     corner = TensorRecord((replace(VECTOR, labels=("y", "x")),), np.zeros(2, np.float32))

@@ -18,6 +18,7 @@ from h5scene.errors import (
     NotFoundError,
     ReadOnlyError,
     StorageError,
+    UnsafeFileError,
 )
 from h5scene.store import Store, channel, create_store, locks, open_store, pager, system
 from tests.crash.children import Child, in_child
@@ -284,6 +285,37 @@ def test_read_only_file_and_directory(store):
         in_child(read)
     finally:
         directory.chmod(0o755)
+
+
+def test_links_into_other_files_are_not_followed(store, tmp_path):
+    with h5py.File(tmp_path / "secret.h5", "w") as file:
+        file["secret"] = np.arange(10)
+    layout = h5py.VirtualLayout((10,), "i8")
+    layout[:] = h5py.VirtualSource(str(tmp_path / "secret.h5"), "secret", (10,))
+    with store.transaction() as file:
+        file["link"] = h5py.ExternalLink("secret.h5", "/secret")
+        file["own"] = h5py.ExternalLink("runs.h5", "/")
+        file.create_virtual_dataset("virtual", layout)
+        file["mine"] = 1
+    for name in ("link", "own", "virtual"):
+        with pytest.raises(UnsafeFileError, match="refers to another file"):
+            store.read(lambda file, name=name: file[name][()])
+        with pytest.raises(UnsafeFileError), store.transaction() as file:
+            file["never"] = np.zeros(1000)
+            file[name][()]
+    assert store.read(sorted) == ["link", "mine", "own", "virtual"]
+    with h5py.File(store.path) as file:
+        np.testing.assert_array_equal(file["link"], np.arange(10))
+
+
+def test_virtual_datasets_within_the_file(store):
+    layout = h5py.VirtualLayout((3, 4), "i8")
+    with store.transaction() as file:
+        for number in range(3):
+            file[f"x{number}"] = np.full(4, number)
+            layout[number] = h5py.VirtualSource(".", f"x{number}", (4,))
+        file.create_virtual_dataset("all", layout)
+    assert store.read(lambda file: file["all"][:, 0].tolist()) == [0, 1, 2]
 
 
 def test_nested_reads(store):

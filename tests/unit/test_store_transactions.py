@@ -3,6 +3,7 @@
 # ruff: noqa: PT012 (a transaction is a block, and all of it is what must raise)
 
 import gc
+import random
 import shutil
 import subprocess
 import threading
@@ -23,7 +24,8 @@ from h5scene.errors import (
     ReadOnlyError,
     StorageError,
 )
-from h5scene.store import Store, create_store, open_store, system
+from h5scene.store import Store, create_store, open_store, pager, system
+from tests.crash.children import in_child
 
 
 @pytest.fixture
@@ -273,25 +275,36 @@ def test_the_collector_is_paused_and_comes_back(store):
         gc.enable()
 
 
-def test_garbage_with_h5py_objects_in_cycles(store):
-    # Closing such an object inside a callback of HDF5 crashed the process.
-    thresholds = gc.get_threshold()
-    gc.set_threshold(1, 1, 1)
-    try:
-        for number in range(60):
+def test_garbage_with_h5py_objects_in_cycles(store, monkeypatch):
+    """Closing such an object inside a callback of HDF5 crashed the process."""
+    write = pager.Pager.write
+
+    def collector_comes_due(self, data):
+        if gc.isenabled():
+            gc.collect()
+        return write(self, data)
+
+    def run():
+        monkeypatch.setattr(pager.Pager, "write", collector_comes_due)
+        gc.set_threshold(0)  # only there
+        rng = random.Random(0)
+        for number in range(150):
             with store.transaction() as file:
-                dataset = file.create_dataset(
-                    f"g/{number}", data=np.zeros((16, 16)), chunks=(8, 8), compression="gzip"
+                group = file.require_group("g")
+                dataset = group.create_dataset(
+                    f"{number}", data=np.zeros((16, 16)), chunks=(8, 8), compression="gzip"
                 )
-                cycle = [dataset, file["g"], dataset.attrs]
+                other = group[rng.choice(list(group))]
+                other[...] = 7
+                names = list(group)
+                cycle = [dataset, other, group, dataset.attrs, file[f"g/{rng.choice(names)}"]]
                 cycle.append(cycle)
                 if number % 3 == 2:
-                    del file[f"g/{number - 1}"]
-                del cycle, dataset
-            store.read(lambda file: [file["g"][name][...] for name in file["g"]])
-    finally:
-        gc.set_threshold(*thresholds)
-    assert len(store.read(lambda file: list(file["g"]))) == 40
+                    del group[rng.choice(names)]
+                del cycle, dataset, other, group
+
+    in_child(run)
+    assert len(store.read(lambda file: list(file["g"]))) == 100
 
 
 def test_chunks_compressed_elsewhere(store):
