@@ -36,7 +36,8 @@ class H5SceneError(Exception):
 def _rebuild(cls: type[H5SceneError], message: str, state: dict[str, Any]) -> H5SceneError:
     """Returns the error that was pickled."""
     error = cls(message)
-    error.__dict__.update(state)
+    for name, value in state.items():
+        setattr(error, name, value)
     return error
 
 

@@ -58,4 +58,7 @@ def _text(path: str | os.PathLike[str]) -> str:
     """Returns a path as text."""
     if not isinstance(path, (str, os.PathLike)):
         raise InvalidInputError(f"a path must be a string, not {type(path).__name__} {path!r}")
-    return os.fspath(path)
+    text = os.fspath(path)
+    if "\0" in text:
+        raise InvalidInputError(f"{text!r} cannot be a path: it holds a NUL")
+    return text

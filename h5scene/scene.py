@@ -19,6 +19,7 @@ from phiml.math import EMPTY_SHAPE, Shape, Tensor, batch, channel, spatial
 from h5scene.calling_script import calling_scripts, context, is_library_file
 from h5scene.errors import (
     BatchMismatchError,
+    H5SceneError,
     InvalidInputError,
     NotFoundError,
     SceneNotFoundError,
@@ -32,6 +33,7 @@ from h5scene.scene_properties import SceneProperties, stored_property
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from types import TracebackType
 
     from phi.field import Field
 
@@ -57,6 +59,10 @@ class Scene(SceneBatch):
         lock_timeout_s: How long to wait for other processes, in seconds.
         compression: `fast`, `small`, or `None` for none. All are lossless and readable by every
             HDF5 library.
+        workers: Number of threads that compress and decompress; by default one for each processor
+            that this process may use.
+        background: Whether `write`, `put_time` and `log_scalars` return before what they write is
+            committed, so that the simulation goes on meanwhile; see `flush`.
 
     Raises:
         InvalidInputError: A path names no scene in a file.
@@ -90,6 +96,8 @@ class Scene(SceneBatch):
         durability: Durability = "process",
         lock_timeout_s: float = DEFAULT_LOCK_TIMEOUT_S,
         compression: Compression = "fast",
+        workers: int | None = None,
+        background: bool = False,
         **dimensions: Any,
     ) -> Scene:
         """Creates a new scene, or a batch of them, in a scene file.
@@ -107,6 +115,8 @@ class Scene(SceneBatch):
             durability: See `Scene`.
             lock_timeout_s: See `Scene`.
             compression: See `Scene`.
+            workers: See `Scene`.
+            background: See `Scene`.
             **dimensions: Sizes of further batch dims by name.
 
         Raises:
@@ -126,6 +136,8 @@ class Scene(SceneBatch):
             "durability": durability,
             "lock_timeout_s": lock_timeout_s,
             "compression": compression,
+            "workers": workers,
+            "background": background,
         }
         created = SceneFile(path, "a", **options).create_scenes(name, dims.volume)
         paths = [f"{path}/{scene}" for scene in created]
@@ -184,6 +196,8 @@ class Scene(SceneBatch):
         durability: Durability = "process",
         lock_timeout_s: float = DEFAULT_LOCK_TIMEOUT_S,
         compression: Compression = "fast",
+        workers: int | None = None,
+        background: bool = False,
     ) -> Scene:
         """Returns an existing scene, or a batch of them.
 
@@ -196,6 +210,8 @@ class Scene(SceneBatch):
             durability: See `Scene`.
             lock_timeout_s: See `Scene`.
             compression: See `Scene`.
+            workers: See `Scene`.
+            background: See `Scene`.
 
         Raises:
             SceneNotFoundError: There is no such scene.
@@ -218,7 +234,12 @@ class Scene(SceneBatch):
         if id is not None:
             paths = math.map(_numbered_path, paths, math.wrap(id))
         scene = Scene(
-            paths, durability=durability, lock_timeout_s=lock_timeout_s, compression=compression
+            paths,
+            durability=durability,
+            lock_timeout_s=lock_timeout_s,
+            compression=compression,
+            workers=workers,
+            background=background,
         )
         scene._check_existence()
         return scene
@@ -275,10 +296,58 @@ class Scene(SceneBatch):
                 stack.enter_context(file.transaction())
             yield self
 
+    def flush(self) -> None:
+        """Waits until all that was written in the background is committed.
+
+        Scenes with the option `background` write in another thread: `write`, `put_time` and
+        `log_scalars` copy what they are given, put it into a queue, and return. Everything else,
+        reading too, flushes first. So does leaving a `with` block on the scene, a transaction, and
+        Python before it exits. A queue belongs to a file; at most 256 MiB wait in it, and a call
+        that would add more waits for room.
+
+        Durability:
+            What was written is safe when this has returned, and not before: a process that is
+            killed loses what waits. It never loses a frame and keeps a later one: changes are made
+            in the order of their calls, each of them completely or not at all.
+
+        Example:
+            >>> with Scene.create("runs", background=True) as scene:
+            ...     for frame in range(3):
+            ...         scene.write(smoke=CenteredGrid(frame, 0, x=4, y=3), frame=frame)
+            ...     scene.flush()  # frames 0 to 2 are committed
+
+        Raises:
+            H5SceneError: What a write in the background raised. Every such error is raised once, by
+                the next call, which then does nothing else. What that write was to change has not
+                changed; later ones have been done.
+        """
+        for file, _ in self._by_file():
+            file.flush()
+
+    def __enter__(self) -> Scene:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            self.flush()
+        except H5SceneError:
+            if error is None:  # else the one that ended the block says more
+                raise
+
     # --- fields -----------------------------------------------------------------------------------
 
     def write(
-        self, data: Mapping[str, Field] | None = None, frame: int = 0, **kw_data: Field
+        self,
+        data: Mapping[str, Field] | None = None,
+        frame: int = 0,
+        *,
+        keep_digits: int | Mapping[str, int] | None = None,
+        **kw_data: Field,
     ) -> None:
         """Writes the fields of one frame: all of them become visible, or none.
 
@@ -287,6 +356,10 @@ class Scene(SceneBatch):
         Args:
             data: Maps field names to fields.
             frame: Frame index, at least 0. A label, not a time; see `put_time`.
+            keep_digits: Number of decimal digits to keep, of all fields or by name of the field,
+                such as `{"smoke": 3}`; all of them by default. The values are rounded, which makes
+                them smaller, by at most `0.5 * 10 ** -keep_digits` of their magnitude. The file
+                says by how much. Fields of whole numbers stay as they are.
             **kw_data: Further fields; on a name clash these win over `data`.
 
         Shapes:
@@ -296,10 +369,11 @@ class Scene(SceneBatch):
         Durability:
             On return the frame survives the death of this process. If the process dies earlier, the
             file still holds the frame as it was before the call. A batch over several files is one
-            such step for each file.
+            such step for each file. With the option `background`, see `flush`.
 
         Raises:
-            InvalidInputError: `frame` is negative or no whole number, or a value is no field.
+            InvalidInputError: `frame` is negative or no whole number, a value is no field, or
+                `keep_digits` is no number of digits or names a field that is not written.
             InvalidNameError: A name is empty or reserved once normalised, or stands for a field
                 spelled otherwise.
             BatchMismatchError: A field has a dim of this scene with another size, type or labels.
@@ -322,6 +396,7 @@ class Scene(SceneBatch):
                     m.scene: {name: by_scene[m.path] for name, by_scene in records.items()}
                     for m in members
                 },
+                keep_digits=keep_digits,
             )
 
     def write_field(self, field: Field, name: str, frame: int) -> None:
@@ -351,7 +426,7 @@ class Scene(SceneBatch):
             CorruptDataError: What is stored is not what the file format says.
         """
         is_sequence = len(names) == 1 and isinstance(names[0], (tuple, list))
-        wanted = [*names[0]] if is_sequence else [*names]
+        wanted: Any = names[0] if is_sequence else names
         stacked = self._read_records(wanted, frame)
         fields = [
             field_from_record(record, convert_to_backend=convert_to_backend) for record in stacked

@@ -59,6 +59,8 @@ class SceneBatch:
         durability: Durability = "process",
         lock_timeout_s: float = DEFAULT_LOCK_TIMEOUT_S,
         compression: Compression = "fast",
+        workers: int | None = None,
+        background: bool = False,
     ):
         tensor = math.wrap(paths)
         self._paths: Tensor = (
@@ -68,6 +70,8 @@ class SceneBatch:
             "durability": durability,
             "lock_timeout_s": lock_timeout_s,
             "compression": compression,
+            "workers": workers,
+            "background": background,
         }
         self._files: dict[tuple[int, str, Mode], SceneFile] = {}
         self._members: tuple[Member, ...] = tuple(
@@ -198,6 +202,8 @@ class SceneBatch:
         others = self.shape.non_batch
         if not others:
             record = record_from_field(field)
+            if not self.is_batch:
+                return {self._members[0].path: record}
             self._check_dims(named_dims(record), name)
             return {m.path: slice_record(record, m.index) for m in self._members}
         # Along other dims, such as the components of a vector, PhiFlow knows what a slice is.
@@ -321,5 +327,8 @@ def _missing_file(member: Member) -> str:
     message = f"no scene {member.scene!r} in {member.file}: there is no such file"
     directory = scene_directory(member.file, member.scene)
     if directory is not None:
-        return f"{message}, but {directory} is a scene of PhiFlow; read it with phi.field.Scene"
+        return (
+            f"{message}, but {directory} is a scene of PhiFlow; read it with phi.field.Scene, or "
+            "bring it in with `h5scene import`"
+        )
     return f"{message}; create it with Scene.create"

@@ -12,16 +12,21 @@ from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
+from h5scene import background as background_writing
 from h5scene.errors import (
     AlreadyExistsError,
+    CorruptDataError,
     H5SceneError,
     InvalidInputError,
     NotASceneFileError,
     NotFoundError,
     ReadOnlyError,
 )
-from h5scene.format import attached_files, layout, names, properties, tables, tree
+from h5scene.format import attached_files, codec, layout, names, properties, tables, tree
+from h5scene.format.rounding import digits_by_field
+from h5scene.format.workers import check_workers, default_workers
 from h5scene.paths import scene_file_path
+from h5scene.record import copied_records
 from h5scene.store import create_store, open_store
 
 if TYPE_CHECKING:
@@ -64,10 +69,15 @@ class SceneFile:
         lock_timeout_s: How long to wait for other processes, in seconds.
         compression: `fast`, `small`, or `None` for none. All are lossless and readable by every
             HDF5 library.
+        workers: Number of threads that compress and decompress; by default one for each processor
+            that this process may use.
+        background: Whether `write_frame`, `put_times` and `log_scalars` return before they have
+            happened; see `flush`.
 
     Durability:
         Each call that changes the file is a transaction: when it has returned, its changes survive;
         a call that did not return has happened completely or not at all.
+        In the background, that holds from `flush` on.
 
     Raises:
         NotFoundError: Mode `r` or `r+`, and there is no such file.
@@ -91,17 +101,25 @@ class SceneFile:
         durability: Durability = "process",
         lock_timeout_s: float = DEFAULT_LOCK_TIMEOUT_S,
         compression: Compression = "fast",
+        workers: int | None = None,
+        background: bool = False,
     ):
         _check_option("mode", mode, ("r", "r+", "a", "x"))
         _check_option("durability", durability, ("process", "power"))
         _check_option("compression", compression, ("fast", "small", None))
+        check_workers(workers)
+        _check_option("background", background, (True, False))
         self._path = scene_file_path(path)
         self._mode = mode
         self._durability: Durability = durability
         self._lock_timeout_s = lock_timeout_s
         self._compression: Compression = compression
+        self._workers = default_workers() if workers is None else workers
+        self._is_background = background
         self._store: Store | None = self._open_or_create()
         self._read(lambda _: None)  # a file that is none of ours is refused here, not at first use
+        if background:
+            background_writing.prepare()
 
     @property
     def path(self) -> str:
@@ -113,11 +131,36 @@ class SceneFile:
         """How the file was opened: `r` for reading only, else `r+`, `a` or `x`."""
         return self._mode
 
+    def flush(self) -> None:
+        """Waits until all that was written to this file in the background is committed.
+
+        Nothing is waited for where nothing is written in the background. Changes that wait are made
+        in the order of their calls, each of them completely or not at all. All other calls on the
+        file do this first, so that they see what was written before. Python does it before it
+        exits; a process that is killed loses what waits. At most 256 MiB wait for a file: a call
+        that would add more waits for room.
+
+        Raises:
+            H5SceneError: What a change in the background raised. Every error is raised once, by the
+                next call on this file, which then does nothing else; those changes have not
+                happened, later ones have.
+        """
+        with self._located(None):
+            background_writing.flush(self._opened().path)
+
     def close(self) -> None:
-        """Closes the file; later calls fail. Everything that was written is committed already."""
-        store, self._store = self._store, None
+        """Closes the file; later calls fail. Everything that was written is committed then.
+
+        Raises:
+            H5SceneError: As `flush`.
+        """
+        store = self._store
         if store is not None:
-            store.close_if_idle()
+            try:
+                background_writing.flush(store.path)
+            finally:
+                self._store = None
+                store.close_if_idle()
 
     def __enter__(self) -> SceneFile:
         return self
@@ -144,7 +187,7 @@ class SceneFile:
             BusyError: Another process is writing and did not finish within the timeout.
             StorageError: The disk is full or failed; the file is at its last committed state.
         """
-        with self._transaction():
+        with self._transaction(), background_writing.direct(self._opened().path):
             yield self
 
     # --- scenes -----------------------------------------------------------------------------------
@@ -166,11 +209,14 @@ class SceneFile:
         Raises:
             InvalidNameError: `name` cannot be the name of a scene.
         """
-        names.scene_link(name)
+        with self._located(None):
+            names.scene_link(name)
         with self._transaction() as file:
-            numbers = [names.scene_number(link, name) for link in file.h5]
+            numbers = [names.scene_number(link, name) for link in codec.text_names(file.h5)]
             first = max((number for number in numbers if number is not None), default=-1) + 1
             created = [names.numbered_scene(name, first + i) for i in range(count)]
+            for scene in created:
+                names.scene_link(scene)  # with its number it may be too long
             for scene in created:
                 file.create_scene(scene)
         return tuple(created)
@@ -182,7 +228,8 @@ class SceneFile:
             InvalidNameError: `scene` cannot be the name of a scene.
             AlreadyExistsError: Something that is no scene has this name.
         """
-        names.scene_link(scene)
+        with self._located(None):
+            names.scene_link(scene)
         with self._transaction(scene) as file:
             if not file.has_scene(scene):
                 if scene in file.h5:
@@ -209,7 +256,8 @@ class SceneFile:
             AlreadyExistsError: The new name is taken.
             InvalidNameError: `new_name` cannot be the name of a scene.
         """
-        names.scene_link(new_name)
+        with self._located(scene):
+            names.scene_link(new_name)
         with self._transaction(scene) as file:
             file.scene(scene)
             if new_name == scene:
@@ -241,13 +289,28 @@ class SceneFile:
             lambda file: {name: file.frames(scene, name) for name in file.fieldnames(scene)}, scene
         )
 
-    def write_frame(self, frame: int, fields: Mapping[str, Mapping[str, FieldRecord]]) -> None:
+    def write_frame(
+        self,
+        frame: int,
+        fields: Mapping[str, Mapping[str, FieldRecord]],
+        *,
+        keep_digits: int | Mapping[str, int] | None = None,
+    ) -> None:
         """Writes fields of one frame, given by scene and name: all of them become visible, or none.
 
         A field that is stored under this name and frame already is replaced.
 
+        Args:
+            frame: Frame number, at least 0.
+            fields: Fields by scene and name.
+            keep_digits: Number of decimal digits to keep of floats and complex numbers, of all
+                fields or by name of the field. Every value then differs by less than half a unit
+                in its last digit; `max_relative_error` tells by how much at most. All bits by
+                default.
+
         Raises:
-            InvalidInputError: `frame` is negative or no whole number.
+            InvalidInputError: `frame` is negative or no whole number, or `keep_digits` is none or
+                names a field that is not written.
             InvalidNameError: A name is empty or reserved once normalised, or stands for a field
                 spelled otherwise.
             SceneNotFoundError: There is no such scene.
@@ -255,17 +318,29 @@ class SceneFile:
             BusyError: Another process is writing and did not finish within the timeout.
             StorageError: The disk is full or failed; the file is at its last committed state.
         """
-        names.frame_link(frame)
-        for records in fields.values():
-            names.check_distinct(records)
-        with self._transaction() as file:
-            planned = [
-                file.plan_frame(scene, name, frame, record)
-                for scene, records in fields.items()
-                for name, record in records.items()
-            ]
+        with self._located(None):
+            names.frame_link(frame)
+            digits = digits_by_field(keep_digits, {name for f in fields.values() for name in f})
+        for scene, records in fields.items():
+            with self._located(scene):
+                names.check_distinct(records)
+        byte_count = 0
+        if self._may_wait():
+            fields, byte_count = copied_records(fields)
+
+        def write(file: tree.SceneTree) -> None:
+            planned = []
+            for scene, records in fields.items():
+                with self._located(scene):
+                    file.check_scene(scene)
+                    planned += [
+                        file.plan_frame(scene, name, frame, record, keep_digits=digits.get(name))
+                        for name, record in records.items()
+                    ]
             for plan in planned:
-                file.write_frame(plan, self._compression)
+                file.write_frame(plan, self._compression, workers=self._workers)
+
+        self._change(write, byte_count)
 
     def read_frames(
         self, scenes: Sequence[str], fieldnames: Sequence[str], frame: int
@@ -278,16 +353,59 @@ class SceneFile:
             FrameNotFoundError: The field is not stored for this frame.
             CorruptDataError: What is stored is not what the file format says.
         """
-        return self._read(
-            lambda file: [
-                tuple(file.read_field(scene, name, frame) for name in fieldnames)
-                for scene in scenes
-            ]
-        )
+
+        def read(file: tree.SceneTree) -> list[tuple[FieldRecord, ...]]:
+            found = []
+            for scene in scenes:
+                with self._located(scene):
+                    found.append(
+                        tuple(
+                            file.read_field(scene, name, frame, workers=self._workers)
+                            for name in fieldnames
+                        )
+                    )
+            return found
+
+        return self._read(read)
 
     def read_frame(self, scene: str, name: str, frame: int) -> FieldRecord:
         """Returns one field of one frame; raises as `read_frames` does."""
-        return self._read(lambda file: file.read_field(scene, name, frame), scene)
+        return self._read(
+            lambda file: file.read_field(scene, name, frame, workers=self._workers), scene
+        )
+
+    def read_values(
+        self, scene: str, name: str, frame: int, region: Mapping[str, slice] | None = None
+    ) -> Array:
+        """Returns the values of one field of one frame, or a part of them.
+
+        Only the chunks that the part touches are read from the file.
+
+        Args:
+            scene: Name of the scene.
+            name: Name of the field.
+            frame: Frame number.
+            region: A slice with a positive step by name of the dim. All of the other dims.
+
+        Shapes:
+            The axes are those of the stored dims, in their order; a dim in `region` keeps its axis.
+            Staggered values are in PhiFlow's padded layout.
+
+        Raises:
+            InvalidInputError: The field has no such dim, or a part is no such slice.
+            H5SceneError: As `read_frames`.
+        """
+        return self._read(
+            lambda file: file.read_values(scene, name, frame, region or {}, workers=self._workers),
+            scene,
+        )
+
+    def max_relative_error(self, scene: str, name: str, frame: int) -> float:
+        """Returns by how much of their magnitude values were rounded at most; 0 if not at all.
+
+        Raises as `read_frames` does.
+        """
+        return self._read(lambda file: file.max_relative_error(scene, name, frame), scene)
 
     # --- properties -------------------------------------------------------------------------------
 
@@ -308,11 +426,14 @@ class SceneFile:
         Other properties stay as they are, or are removed with `replace`.
 
         Raises:
-            InvalidNameError: A name is no string.
+            InvalidNameError: A name is no string, or `__kind__`.
             InvalidInputError: JSON cannot hold a value.
             SceneNotFoundError: There is no such scene.
         """
-        texts = {scene: properties.property_texts(update) for scene, update in updates.items()}
+        texts = {}
+        for scene, update in updates.items():
+            with self._located(scene):
+                texts[scene] = properties.property_texts(update)
         with self._transaction() as file:
             for scene, group in {scene: file.scene(scene) for scene in texts}.items():
                 properties.write_properties(group, texts[scene], replace=replace)
@@ -347,19 +468,26 @@ class SceneFile:
             InvalidInputError: `frame` is negative or no whole number, or a time is not finite.
             SceneNotFoundError: There is no such scene.
         """
-        number = int(names.frame_link(frame))
-        if number > layout.MAX_TIMED_FRAME:
-            raise InvalidInputError(
-                f"frame {number} cannot have a time; frames up to {layout.MAX_TIMED_FRAME} can"
-            )
-        for time in times.values():
-            if not isfinite(time):
-                raise InvalidInputError(f"the time of frame {number} must be finite, not {time!r}")
-        with self._transaction() as file:
-            groups = {scene: file.scene(scene) for scene in times}
-            for scene, time in times.items():
-                row = (number, time)
+        with self._located(None):
+            number = int(names.frame_link(frame))
+            if number > layout.MAX_TIMED_FRAME:
+                raise InvalidInputError(
+                    f"frame {number} cannot have a time; frames up to {layout.MAX_TIMED_FRAME} can"
+                )
+        for scene, time in times.items():
+            with self._located(scene):
+                if not isfinite(time):
+                    raise InvalidInputError(
+                        f"the time of frame {number} must be finite, not {time!r}"
+                    )
+        rows = {scene: (number, float(time)) for scene, time in times.items()}
+
+        def put(file: tree.SceneTree) -> None:
+            groups = {scene: file.scene(scene) for scene in rows}
+            for scene, row in rows.items():
                 tables.put_row(groups[scene], layout.TIMES_DATASET, layout.TIME_COLUMNS, row)
+
+        self._change(put)
 
     def curves(self, scene: str) -> dict[str, Curve]:
         """Returns the scalar curves of the scene, sorted by name.
@@ -370,7 +498,10 @@ class SceneFile:
 
         def read(file: tree.SceneTree) -> dict[str, Array]:
             group = file.scene(scene).get(layout.CURVES_GROUP)
-            return {name: tables.read_table(group, name) for name in sorted(group or ())}
+            return {
+                name: tables.read_table(group, name)
+                for name in sorted(codec.text_names(group or ()))
+            }
 
         return {
             name: Curve(rows[:, 0], rows[:, 1] if rows.shape[1] == 2 else rows[:, 1:])
@@ -385,10 +516,16 @@ class SceneFile:
             InvalidInputError: A curve has another number of values a step.
             SceneNotFoundError: There is no such scene.
         """
-        for values in rows.values():
-            for name in values:
-                names.curve_link(name)
-        with self._transaction() as file:
+        for scene, values in rows.items():
+            with self._located(scene):
+                for name in values:
+                    names.curve_link(name)
+        rows = {
+            scene: {name: tuple(row) for name, row in values.items()}
+            for scene, values in rows.items()
+        }
+
+        def log(file: tree.SceneTree) -> None:
             for scene, values in rows.items():
                 group = file.scene(scene).get(layout.CURVES_GROUP, {})
                 for name, row in values.items():
@@ -396,13 +533,16 @@ class SceneFile:
                     if stored is not None and stored.shape[1:] != (1 + len(row),):
                         raise InvalidInputError(
                             f"curve {name!r} of {file.where(scene)} has {stored.shape[1] - 1} "
-                            f"values a step, not {len(row)}; log it under another name"
+                            f"values a step, not {len(row)}; log it under another name",
+                            location=f"/{scene}",
                         )
             for scene, values in rows.items():
                 group = file.scene(scene).require_group(layout.CURVES_GROUP)
                 for name, row in values.items():
                     columns = names.curve_columns(name, len(row))
                     tables.append_row(group, name, columns, (step, *row))
+
+        self._change(log)
 
     # --- attached files ---------------------------------------------------------------------------
 
@@ -421,7 +561,8 @@ class SceneFile:
             NotFoundError: No file of this name is attached.
             SceneNotFoundError: There is no such scene.
         """
-        link = names.attached_file_link(name)
+        with self._located(scene):
+            link = names.attached_file_link(name)
 
         def read(file: tree.SceneTree) -> bytes:
             group = file.scene(scene)
@@ -444,12 +585,14 @@ class SceneFile:
             AlreadyExistsError: A path would be a file and a directory.
             SceneNotFoundError: There is no such scene.
         """
-        for contents in files.values():
-            for name in contents:
-                names.attached_file_link(name)
+        for scene, contents in files.items():
+            with self._located(scene):
+                for name in contents:
+                    names.attached_file_link(name)
         with self._transaction() as file:
             for scene, contents in files.items():
-                attached_files.check_attachable(file.scene(scene), contents, file.where(scene))
+                with self._located(scene):
+                    attached_files.check_attachable(file.scene(scene), contents, file.where(scene))
             for scene, contents in files.items():
                 group = file.scene(scene).require_group(layout.FILES_GROUP)
                 for name, content in contents.items():
@@ -462,7 +605,8 @@ class SceneFile:
             NotFoundError: One of the scenes has no such file.
             SceneNotFoundError: There is no such scene.
         """
-        link = names.attached_file_link(name)
+        with self._located(None):
+            link = names.attached_file_link(name)
         with self._transaction() as file:
             groups = {scene: file.scene(scene) for scene in scenes}
             for scene, group in groups.items():
@@ -470,7 +614,8 @@ class SceneFile:
                 if link not in files:
                     raise NotFoundError(
                         f"no file {name!r} is attached to {file.where(scene)}; "
-                        f"{names.listed(files)}"
+                        f"{names.listed(files)}",
+                        location=f"/{scene}",
                     )
             for group in groups.values():
                 del group[layout.FILES_GROUP][link]
@@ -514,24 +659,57 @@ class SceneFile:
         """Returns what the function returns for a consistent state; it may be called again."""
         with self._located(scene):
             store = self._opened()
-            return store.read(
-                lambda h5: function(tree.SceneTree(h5, store.cache, self._path)),
-                lock_timeout_s=self._lock_timeout_s,
-            )
+            background_writing.flush(store.path)
+            try:
+                return store.read(
+                    lambda h5: function(tree.SceneTree(h5, store.cache, self._path)),
+                    lock_timeout_s=self._lock_timeout_s,
+                )
+            except KeyError as error:  # so h5py says that an object cannot be opened
+                raise CorruptDataError(f"{self._path} is damaged: {error.args[0]}") from error
 
     @contextmanager
     def _transaction(self, scene: str | None = None) -> Iterator[tree.SceneTree]:
         """Gives the file for writing, in a transaction of its own or the one that is open."""
         with self._located(scene):
-            store = self._opened()
-            if self._mode == "r":
-                raise ReadOnlyError(
-                    f"{self._path} is open for reading only; open it with mode 'a' to write"
-                )
+            store = self._writable()
+            background_writing.flush(store.path)
             with store.transaction(
                 durability=self._durability, lock_timeout_s=self._lock_timeout_s
             ) as h5:
                 yield tree.SceneTree(h5, store.cache, self._path)
+
+    def _writable(self) -> Store:
+        """Returns the store, which may be written to."""
+        store = self._opened()
+        if self._mode == "r":
+            raise ReadOnlyError(
+                f"{self._path} is open for reading only; open it with mode 'a' to write"
+            )
+        return store
+
+    def _change(self, change: Callable[[tree.SceneTree], object], byte_count: int = 0) -> None:
+        """Makes a change in a transaction of its own, now or in the background.
+
+        Args:
+            change: What to do. If it may be done later, its data must not change any more.
+            byte_count: Size of these data.
+        """
+
+        def make() -> None:
+            with self._transaction() as file:
+                change(file)
+
+        with self._located(None):
+            path = self._writable().path
+        if self._may_wait():
+            background_writing.put(path, make, byte_count)
+        else:
+            make()
+
+    def _may_wait(self) -> bool:
+        """Whether changes are made in the background now."""
+        return self._is_background and not background_writing.is_direct(self._opened().path)
 
     @contextmanager
     def _located(self, scene: str | None) -> Iterator[None]:

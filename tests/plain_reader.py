@@ -75,10 +75,12 @@ class Field:
 
     def component(self, axis: str) -> tuple[list[dict[str, Any]], Array]:
         """Returns the values at the faces that the boundary does not determine, and their dims."""
-        assert self.dims[-1]["name"] == "vector"
-        values = self.values[..., self.dims[-1]["labels"].index(axis)]
+        *dims, last = self.dims
+        assert last["name"] in ("vector", "~vector")
+        labels = last.get("labels") or [dim["name"] for dim in dims if dim["type"] == "spatial"]
+        values = self.values[..., labels.index(axis)]
         cut = []
-        for dim in self.dims[:-1]:
+        for dim in dims:
             if dim["type"] != "spatial":
                 cut.append(slice(None))
             elif dim["name"] != axis:
@@ -86,7 +88,7 @@ class Field:
             else:
                 first, last = (determines(self.boundary, axis, side) for side in "-+")
                 cut.append(slice(1 if first else 0, -1 if last else None))
-        return self.dims[:-1], values[tuple(cut)]
+        return dims, values[tuple(cut)]
 
 
 def determines(boundary: dict[str, Any], axis: str, side: str) -> bool:
@@ -346,5 +348,5 @@ def make_tensor(value: Any, arrays: dict[str, Array]) -> Tensor:
         return value
     if isinstance(value, dict):
         return Tensor(value["dims"], arrays[value["values"]])
-    dtype = {bool: np.bool_, int: np.int64, float: np.float64}[type(value)]
+    dtype = {bool: np.bool_, int: np.int32, float: np.float64}[type(value)]
     return Tensor([], np.asarray(value, dtype))

@@ -10,15 +10,51 @@ import numpy as np
 
 from h5scene.errors import AlreadyExistsError, CorruptDataError
 from h5scene.format import layout
-from h5scene.format.codec import read_values
+from h5scene.format.codec import read_values, text_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 
+_MODE_BITS = 0o777  # a shared file must not make programs that run as somebody else
+
+
 def attached_files(scene: h5py.Group) -> tuple[str, ...]:
     """Returns the names of all files attached to a scene, such as `src/plume.py`, sorted."""
     return tuple(sorted(_walk(scene.get(layout.FILES_GROUP))))
+
+
+def attached_directories(scene: h5py.Group) -> dict[str, int | None]:
+    """Returns the directories of attached files with their modes; `None` where it is not known."""
+    found: dict[str, int | None] = {}
+    pending = [("", scene.get(layout.FILES_GROUP))]
+    while pending:
+        prefix, group = pending.pop()
+        if isinstance(group, h5py.Group):
+            if prefix:
+                found[prefix] = _mode(group)
+            pending += [(f"{prefix}/{link}".lstrip("/"), group[link]) for link in text_names(group)]
+    return dict(sorted(found.items()))
+
+
+def attached_modes(scene: h5py.Group) -> dict[str, int | None]:
+    """Returns the mode of each attached file; `None` where it is not known."""
+    group = scene.get(layout.FILES_GROUP)
+    return {name: _mode(group[name]) for name in attached_files(scene)}
+
+
+def set_mode(scene: h5py.Group, path: str, mode: int) -> None:
+    """Notes the mode of an attached file or directory; a directory is made where it is missing."""
+    files = scene.require_group(layout.FILES_GROUP)
+    member = files[path] if path in files else files.create_group(path)
+    member.attrs[layout.MODE_ATTR] = np.uint16(mode & _MODE_BITS)
+
+
+def _mode(member: Any) -> int | None:
+    """Returns the mode that a member has."""
+    mode = member.attrs.get(layout.MODE_ATTR)
+    is_number = isinstance(mode, (int, np.integer)) and not isinstance(mode, bool)
+    return int(mode) & _MODE_BITS if is_number else None
 
 
 def check_attachable(scene: h5py.Group, paths: Iterable[str], where: str) -> None:
@@ -64,4 +100,5 @@ def _walk(root: h5py.Group | None) -> Iterator[str]:
         if isinstance(member, h5py.Dataset):
             yield prefix
         elif isinstance(member, h5py.Group):
-            pending += [(f"{prefix}/{link}".lstrip("/"), member[link]) for link in member]
+            links = text_names(member)
+            pending += [(f"{prefix}/{link}".lstrip("/"), member[link]) for link in links]

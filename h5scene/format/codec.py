@@ -7,23 +7,29 @@ dataset; where its boundary embeds whole fields it is a group that holds their v
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
 
 from h5scene.errors import (
     CorruptDataError,
-    FormatError,
     InvalidInputError,
     UnsupportedFieldError,
     UnsupportedVersionError,
 )
 from h5scene.format import layout
-from h5scene.format.filters import Compression, creation_properties
-from h5scene.format.json_values import dims_from_json, dims_to_json, dump_json, load_json
+from h5scene.format.chunks import Region, read_array, write_array
+from h5scene.format.json_values import (
+    dims_from_json,
+    dims_to_json,
+    dump_json,
+    has_usual_nans,
+    load_json,
+)
+from h5scene.format.rounding import max_relative_error
 from h5scene.record import (
     Array,
     Boundary,
@@ -34,9 +40,14 @@ from h5scene.record import (
     TensorRecord,
 )
 
+if TYPE_CHECKING:
+    from h5scene.format.filters import Compression
+
 _MAX_ITEM_BYTES = {"b": 1, "i": 8, "u": 8, "f": 8, "c": 16}  # long double differs by machine
 _VALUE_KINDS = "".join(_MAX_ITEM_BYTES)
-_JSON_DTYPES = tuple(np.dtype(name) for name in ("bool", "int64", "float64"))
+# PhiML makes int32 of a Python int, float64 of a float.
+_JSON_DTYPES = {bool: np.dtype("bool"), int: np.dtype("int32"), float: np.dtype("float64")}
+_FIELD_TYPE = layout.FIELD_TYPE_ATTR.encode()
 _CORNERS = (layout.LOWER_ATTR, layout.UPPER_ATTR, layout.CENTER_ATTR, layout.SIZE_ATTR)
 
 
@@ -46,6 +57,46 @@ def mark(group: h5py.Group, kind: str) -> None:
     group.attrs[layout.ENCODING_ATTR] = layout.ENCODING_VERSION
 
 
+def read_attribute(source: h5py.Group | h5py.Dataset, name: str) -> Any:
+    """Returns the value of an attribute, strings of fixed length too as `str`; else `None`."""
+    value = source.attrs.get(name)
+    return value.decode(errors="surrogateescape") if isinstance(value, bytes) else value
+
+
+def text_names(names: Iterable[Any]) -> list[str]:
+    """Returns the names of members or attributes that are UTF-8; h5py gives others as bytes."""
+    return [name for name in names if isinstance(name, str)]
+
+
+def has_member(group: h5py.Group, path: str) -> bool:
+    """Whether a group has a member of this path, whose earlier parts must exist."""
+    return bool(group.id.links.exists(path.encode()))
+
+
+def member_kind(group: h5py.Group, link: str) -> str | None:
+    """Returns what a member of a group says it is; `None` where it says nothing, or is no group.
+
+    Listing 10,000 scenes comes here for each, and h5py's objects take several times as long.
+    """
+    try:
+        member, name = link.encode(errors="surrogateescape"), layout.KIND_ATTR.encode()
+    except UnicodeEncodeError:
+        return None  # no link has this name
+    if not member or b"\0" in member or not h5py.h5o.exists_by_name(group.id, member):
+        return None
+    if not h5py.h5a.exists(group.id, name, obj_name=member):
+        return None
+    attribute = h5py.h5a.open(group.id, name, obj_name=member)
+    if attribute.shape != () or not isinstance(attribute.get_type(), h5py.h5t.TypeStringID):
+        return None
+    if h5py.h5o.get_info(group.id, member).type != h5py.h5o.TYPE_GROUP:
+        return None
+    value = np.empty((), attribute.dtype)
+    attribute.read(value)
+    text = value.item()
+    return text.decode(errors="surrogateescape") if isinstance(text, bytes) else str(text)
+
+
 def check_mark(group: h5py.Group, kind: str) -> None:
     """Raises when the group is no `kind`, or one of a newer major version.
 
@@ -53,12 +104,12 @@ def check_mark(group: h5py.Group, kind: str) -> None:
         CorruptDataError: The group says nothing, or something else.
         UnsupportedVersionError: It was written by a newer h5scene.
     """
-    found = group.attrs.get(layout.KIND_ATTR)
+    found = read_attribute(group, layout.KIND_ATTR)
     if found != kind:
         raise CorruptDataError(
             f"{group.name} should be a {kind}, but its attribute 'kind' is {found!r}"
         )
-    version = group.attrs.get(layout.ENCODING_ATTR)
+    version = read_attribute(group, layout.ENCODING_ATTR)
     if major(version) != major(layout.ENCODING_VERSION):
         raise UnsupportedVersionError(
             f"{group.name} is a {kind} of encoding version {version}; this h5scene knows version "
@@ -101,9 +152,12 @@ def read_description(source: h5py.Group | h5py.Dataset) -> FieldDescription:
     Raises:
         FormatError: An attribute is missing, or is not what FORMAT.md says.
     """
-    attrs = {name: source.attrs[name] for name in layout.DESCRIPTION_ATTRS if name in source.attrs}
+    found = {name: read_attribute(source, name) for name in layout.DESCRIPTION_ATTRS}
+    attrs = {name: value for name, value in found.items() if value is not None}
     try:
         axes = load_json(attrs[layout.AXES_ATTR])
+        if not isinstance(axes, list) or not all(isinstance(axis, str) for axis in axes):
+            raise CorruptDataError(f"axes must be a JSON list of strings, not {axes!r}")
         tree: dict[str, Any] = {layout.FIELD_TYPE_ATTR: attrs[layout.FIELD_TYPE_ATTR]}
         for key in (layout.DIMS_ATTR, layout.BOUNDARY_ATTR, layout.FIELD_ATTRS_ATTR):
             if key in attrs:
@@ -116,9 +170,7 @@ def read_description(source: h5py.Group | h5py.Dataset) -> FieldDescription:
                 )
                 tree[key] = TensorRecord(corner_dims, np.asarray(attrs[key]))
         return _description_from_tree(tree)
-    except FormatError:
-        raise
-    except (KeyError, TypeError, ValueError, AssertionError) as error:
+    except (KeyError, TypeError, ValueError, AssertionError) as error:  # and FormatError
         raise CorruptDataError(
             f"the description of {source.name} is not what the file format says: {error}"
         ) from error
@@ -170,20 +222,32 @@ def _with_plain_numbers(boundary: Boundary) -> dict[str, Any]:
     def plain(value: Any) -> Any:
         if isinstance(value, Mapping):
             return _with_plain_numbers(value)
-        if isinstance(value, TensorRecord) and not value.dims and value.data.dtype in _JSON_DTYPES:
-            return value.data.item()
+        if isinstance(value, TensorRecord) and not value.dims:
+            number = value.data.item()
+            keeps_dtype = _JSON_DTYPES.get(type(number)) == value.data.dtype
+            return number if keeps_dtype and has_usual_nans(value.data) else value
         return value
 
     return {key: plain(value) for key, value in boundary.items()}
 
 
 def _with_tensors(boundary: Mapping[str, Any]) -> Boundary:
-    """Returns the boundary with tensors for plain numbers."""
+    """Returns the boundary with tensors for plain numbers.
+
+    Raises:
+        CorruptDataError: A whole number does not fit into int32.
+    """
 
     def tensor(value: Any) -> Any:
         if isinstance(value, Mapping):
-            return value if layout.VALUES_DATASET in value else _with_tensors(value)
-        return TensorRecord((), np.asarray(value)) if isinstance(value, (int, float)) else value
+            return value if _names_array(value) else _with_tensors(value)
+        dtype = _JSON_DTYPES.get(type(value))
+        if dtype is None:
+            return value
+        try:
+            return TensorRecord((), np.asarray(value, dtype))
+        except OverflowError as error:
+            raise CorruptDataError(f"the plain number {value} is no int32") from error
 
     return {key: tensor(value) for key, value in boundary.items()}
 
@@ -225,21 +289,36 @@ def _split_boundary(boundary: Boundary, arrays: dict[str, Array]) -> Boundary:
     return split
 
 
-def _join_boundary(boundary: Boundary, read: Callable[[str], Array]) -> Boundary:
+def _names_array(value: Mapping[str, Any]) -> bool:
+    """Whether this is an embedded field or tensor; `values` may also be an axis with boundaries."""
+    return isinstance(value.get(layout.VALUES_DATASET), str)
+
+
+def join_boundary(boundary: Boundary, read: Callable[[str], Array]) -> Boundary:
     """Returns the boundary with its arrays, which `read` gives by name."""
-    joined: dict[str, Any] = {}
-    for key, value in boundary.items():
-        if isinstance(value, Mapping) and layout.VALUES_DATASET in value:
-            array = read(str(value[layout.VALUES_DATASET]))
-            if layout.FIELD_TYPE_ATTR in value:
-                inner = _description_from_tree(value)
-                inner = replace(inner, boundary=_join_boundary(inner.boundary, read))
-                joined[key] = FieldRecord(inner, array)
-            else:
-                joined[key] = TensorRecord(dims_from_json(value[layout.DIMS_ATTR]), array)
-        else:
-            joined[key] = _join_boundary(value, read) if isinstance(value, Mapping) else value
-    return joined
+
+    def joined(key: str, value: Any) -> Any:
+        if not isinstance(value, Mapping):
+            return value
+        if not _names_array(value):
+            return join_boundary(value, read)
+        array = read(value[layout.VALUES_DATASET])
+        if layout.FIELD_TYPE_ATTR not in value:
+            dims = dims_from_json(value[layout.DIMS_ATTR])
+            return TensorRecord(dims, _check_axes(array, dims, key))
+        inner = _description_from_tree(value)
+        inner = replace(inner, boundary=join_boundary(inner.boundary, read))
+        return FieldRecord(inner, _check_axes(array, inner.dims, key))
+
+    return {key: joined(key, value) for key, value in boundary.items()}
+
+
+def _check_axes(values: Array, dims: Sequence[DimSpec], what: str) -> Array:
+    """Returns the values, which must have an axis for each dim."""
+    if values.ndim != len(dims):
+        names = ", ".join(dim.name for dim in dims)
+        raise CorruptDataError(f"{what} has {values.ndim} axes, its description the dims ({names})")
+    return values
 
 
 # --- frames ---------------------------------------------------------------------------------------
@@ -252,20 +331,31 @@ def write_frame(
     arrays: Mapping[str, Array],
     attributes: Mapping[str, Any],
     compression: Compression,
+    *,
+    workers: int = 1,
+    keep_digits: int | None = None,
 ) -> None:
-    """Writes one frame, which must not exist yet."""
+    """Writes one frame, which must not exist yet.
+
+    Its values are rounded to `keep_digits` decimal digits, and the frame then says so.
+    """
+    parent, name = field, link
     if arrays:
-        frame = field.create_group(link)
-        mark(frame, layout.FRAME_KIND)
-        for name, array in {layout.VALUES_DATASET: values, **arrays}.items():
-            _create_dataset(frame, name, array, compression)
-    else:
-        _create_dataset(field, link, values, compression)
+        parent, name = field.create_group(link), layout.VALUES_DATASET
+        mark(parent, layout.FRAME_KIND)
+        for key, array in arrays.items():
+            write_array(parent, key, array, compression, workers=workers)
+    write_array(parent, name, values, compression, workers=workers, digits=keep_digits)
+    error = None if keep_digits is None else max_relative_error(values.dtype, keep_digits)
+    if error is not None:
+        parent[name].attrs[layout.MAX_RELATIVE_ERROR_ATTR] = error
     if attributes:
         field[link].attrs.update(attributes)
 
 
-def read_frame(field: h5py.Group, link: str, shared: FieldDescription) -> FieldRecord:
+def read_frame(
+    field: h5py.Group, link: str, shared: FieldDescription, *, workers: int = 1
+) -> FieldRecord:
     """Returns one frame, which must exist.
 
     `shared` is the description of the field, for frames that have none of their own.
@@ -273,21 +363,79 @@ def read_frame(field: h5py.Group, link: str, shared: FieldDescription) -> FieldR
     Raises:
         CorruptDataError: The frame is not what FORMAT.md says.
     """
+    opened = h5py.h5o.open(field.id, link.encode())
+    if isinstance(opened, h5py.h5d.DatasetID) and not h5py.h5a.exists(opened, _FIELD_TYPE):
+        # Nearly every frame; h5py's objects take longer than reading a small one.
+        values = _read_dataset(opened, None, workers)
+        return FieldRecord(shared, _check_axes(values, shared.dims, f"{field.name}/{link}"))
     frame = field[link]
     description = read_description(frame) if layout.FIELD_TYPE_ATTR in frame.attrs else shared
-    if isinstance(frame, h5py.Dataset):
-        values = read_values(frame)
-    else:
-        check_mark(frame, layout.FRAME_KIND)
-        values = _read_member(frame, layout.VALUES_DATASET)
-        boundary = _join_boundary(description.boundary, lambda name: _read_member(frame, name))
+    values = read_values(_values_of(frame), workers=workers)
+    if not isinstance(frame, h5py.Dataset):
+
+        def read(name: str) -> Array:
+            return read_values(_member(frame, name), workers=workers)
+
+        try:
+            boundary = join_boundary(description.boundary, read)
+        except (KeyError, TypeError) as error:
+            raise CorruptDataError(
+                f"the boundary of {frame.name} is not what the file format says: {error!r}"
+            ) from error
         description = replace(description, boundary=boundary)
-    if values.ndim != len(description.dims):
-        names = ", ".join(dim.name for dim in description.dims)
+    return FieldRecord(description, _check_axes(values, description.dims, frame.name))
+
+
+def read_region(
+    field: h5py.Group,
+    link: str,
+    shared: FieldDescription,
+    region: Mapping[str, slice],
+    *,
+    workers: int = 1,
+) -> Array:
+    """Returns the values of a frame in a region: a slice by name of the dim, all of other dims.
+
+    Raises:
+        CorruptDataError: The frame is not what FORMAT.md says.
+        InvalidInputError: The frame has no such dim, or a step is not positive.
+    """
+    frame = field[link]
+    dims = (read_description(frame) if layout.FIELD_TYPE_ATTR in frame.attrs else shared).dims
+    dataset = _values_of(frame)
+    names = [dim.name for dim in dims]
+    if len(dataset.shape) != len(names):
         raise CorruptDataError(
-            f"{frame.name} has {values.ndim} axes, its description the dims ({names})"
+            f"{frame.name} has {len(dataset.shape)} axes, its description the dims "
+            f"({', '.join(names)})"
         )
-    return FieldRecord(description, values)
+    for name, part in region.items():
+        if name not in names:
+            raise InvalidInputError(
+                f"{frame.name} has no dim {name!r}; it has ({', '.join(names)})"
+            )
+        if not isinstance(part, slice) or (part.step is not None and part.step < 1):
+            raise InvalidInputError(
+                f"the region along {name!r} must be a slice with a positive step, not {part!r}"
+            )
+    slices = [region.get(name, slice(None)) for name in names]
+    return read_values(dataset, slices, workers=workers)
+
+
+def read_max_relative_error(field: h5py.Group, link: str) -> float:
+    """Returns by how much of their magnitude the values of a frame were rounded; 0 if not at all.
+
+    Raises:
+        CorruptDataError: The frame is not what FORMAT.md says.
+    """
+    dataset = _values_of(field[link])
+    error = read_attribute(dataset, layout.MAX_RELATIVE_ERROR_ATTR)
+    try:
+        return 0.0 if error is None else float(error)
+    except (TypeError, ValueError) as cause:
+        raise CorruptDataError(
+            f"{dataset.name} gives {error!r} as its largest relative error"
+        ) from cause
 
 
 def check_values(record: FieldRecord, what: str) -> None:
@@ -297,47 +445,57 @@ def check_values(record: FieldRecord, what: str) -> None:
         InvalidInputError: They have another number of axes than their description has dims.
         UnsupportedFieldError: They are no numbers or booleans.
     """
-    dtype = record.values.dtype
-    if dtype.kind not in _VALUE_KINDS or dtype.itemsize > _MAX_ITEM_BYTES[dtype.kind]:
-        raise UnsupportedFieldError(
-            f"{what} has values of dtype {dtype}; only booleans, integers, floats up to float64 "
-            "and complex numbers of these can be stored"
-        )
+    check_dtype(record.values.dtype, what)
     dims = record.description.dims
     if record.values.ndim != len(dims):
         names = ", ".join(dim.name for dim in dims)
         raise InvalidInputError(f"{what} has {record.values.ndim} axes, but the dims ({names})")
 
 
-def _create_dataset(group: h5py.Group, name: str, array: Array, compression: Compression) -> None:
-    """Creates a dataset with the values of `array`, bit by bit."""
-    array = np.ascontiguousarray(array)
-    # h5py's create_dataset costs several times as much as a small frame.
-    dataset = h5py.h5d.create(
-        group.id,
-        name.encode(),
-        h5py.h5t.py_create(array.dtype, logical=True),
-        h5py.h5s.create_simple(array.shape),
-        dcpl=creation_properties(array.shape, array.dtype.itemsize, compression),
-    )
-    if array.size:
-        dataset.write(h5py.h5s.ALL, h5py.h5s.ALL, array)
+def check_dtype(dtype: np.dtype[Any], what: str) -> None:
+    """Raises when numbers of this dtype cannot be stored.
+
+    Raises:
+        UnsupportedFieldError: They are no numbers or booleans.
+    """
+    if dtype.kind not in _VALUE_KINDS or dtype.itemsize > _MAX_ITEM_BYTES[dtype.kind]:
+        raise UnsupportedFieldError(
+            f"{what} has values of dtype {dtype}; only booleans, integers, floats up to float64 "
+            "and complex numbers of these can be stored"
+        )
 
 
-def _read_member(frame: h5py.Group, name: str) -> Array:
-    """Returns the values of one dataset of a frame that is a group."""
-    member = frame.get(name)
+def _values_of(frame: h5py.Group | h5py.Dataset) -> h5py.Dataset:
+    """Returns the dataset that holds the values of a frame."""
+    if isinstance(frame, h5py.Dataset):
+        return frame
+    check_mark(frame, layout.FRAME_KIND)
+    return _member(frame, layout.VALUES_DATASET)
+
+
+def _member(frame: h5py.Group, name: str) -> h5py.Dataset:
+    """Returns one dataset of a frame that is a group."""
+    member = None if "/" in name else frame.get(name)
     if not isinstance(member, h5py.Dataset):
         raise CorruptDataError(f"{frame.name} has no dataset {name!r}")
-    return read_values(member)
+    return member
 
 
-def read_values(dataset: h5py.Dataset) -> Array:
-    """Returns all values, in the byte order of this machine."""
+def read_values(dataset: h5py.Dataset, region: Region | None = None, *, workers: int = 1) -> Array:
+    """Returns all values, or those of a region, in the byte order of this machine.
+
+    A region is a slice for each axis. Only the chunks that it touches are read.
+
+    Raises:
+        CorruptDataError: The dataset holds no numbers, or not what its filters make.
+    """
+    return _read_dataset(dataset.id, region, workers)
+
+
+def _read_dataset(dataset: Any, region: Region | None, workers: int) -> Array:
+    """Returns the values of a dataset, given by its HDF5 identifier, as `read_values` does."""
     dtype = dataset.dtype
     if dtype.kind not in _VALUE_KINDS:
-        raise CorruptDataError(f"{dataset.name} holds no numbers but {dtype}")
-    values = np.empty(dataset.shape, dtype.newbyteorder("="))
-    if values.size:
-        dataset.id.read(h5py.h5s.ALL, h5py.h5s.ALL, values)
-    return values
+        name = h5py.h5i.get_name(dataset).decode()
+        raise CorruptDataError(f"{name} holds no numbers but {dtype}")
+    return read_array(dataset, dtype, region, workers=workers)

@@ -11,17 +11,24 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from h5scene.errors import CorruptDataError, FormatError, InvalidInputError
 from h5scene.format import layout
-from h5scene.record import DIM_TYPES, DimSpec, TensorRecord
+from h5scene.record import DIM_TYPES, DimSpec, TensorRecord, same_bits
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from h5scene.record import Array
 
 _INTEGERS = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
 _DTYPES = {"bool", *_INTEGERS, "float16", "float32", "float64", "complex64", "complex128"}
+_JSON_TYPES = {"b": (bool,), "i": (int,), "u": (int,), "f": (int, float)}
 _NOT_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+_NAN_BITS = "NaN:"
 
 
 def dump_json(value: Any, what: str) -> str:
@@ -35,11 +42,15 @@ def dump_json(value: Any, what: str) -> str:
     """
     try:
         tree = _plain(value, what)
+        text = json.dumps(tree, ensure_ascii=False, allow_nan=False, separators=(", ", ": "))
+    except InvalidInputError:
+        raise
     except RecursionError:
         raise InvalidInputError(
             f"{what} is nested too deeply, or holds itself; JSON cannot hold it"
         ) from None
-    text = json.dumps(tree, ensure_ascii=False, allow_nan=False, separators=(", ", ": "))
+    except ValueError as error:  # Python reads and writes 4,300 digits, unless told otherwise
+        raise InvalidInputError(f"{what} holds a number of too many digits: {error}") from error
     try:
         text.encode()
     except (
@@ -61,6 +72,15 @@ def load_json(text: str) -> Any:
         raise
     except (ValueError, RecursionError) as error:
         raise CorruptDataError(f"not JSON: {error}") from error
+
+
+def is_json(text: str) -> bool:
+    """Whether the text is strict JSON, whatever it stands for."""
+    try:
+        json.loads(text, parse_constant=_reject_constant)
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 def dims_to_json(dims: Sequence[DimSpec]) -> list[dict[str, Any]]:
@@ -107,7 +127,9 @@ def _plain(value: Any, what: str) -> Any:
         return str(value) if isinstance(value, str) else value
     if isinstance(value, (np.generic, np.ndarray)):
         return (
-            _plain(value.tolist(), what) if value.dtype.kind in "biufcU" else _refuse(value, what)
+            _plain(value.tolist(), what)
+            if value.dtype.kind in "biufcU" and value.dtype.char not in "gG"  # no long double
+            else _refuse(value, what)
         )
     if isinstance(value, int):
         return int(value)
@@ -177,7 +199,7 @@ def _tensor_to_json(tensor: TensorRecord) -> dict[str, Any]:
 
     Complex numbers are pairs; floats that are not finite are their names.
     """
-    data = tensor.data
+    data = np.asarray(tensor.data, tensor.data.dtype.newbyteorder("="))
     if data.dtype.kind == "c":
         data = np.stack([data.real, data.imag], axis=-1)
     return _tagged(
@@ -188,17 +210,62 @@ def _tensor_to_json(tensor: TensorRecord) -> dict[str, Any]:
         # Sizes are in `data`, but not those behind a dim of size 0.
         sizes=list(tensor.data.shape),
         dtype=tensor.data.dtype.name,
-        data=_named_floats(data.tolist()),
+        data=_lists_from_array(data),
     )
 
 
-def _named_floats(values: Any) -> Any:
-    """Returns nested lists with the floats that are not finite replaced by their names."""
-    if isinstance(values, list):
-        return [_named_floats(value) for value in values]
-    return (
-        _float_name(values) if isinstance(values, float) and not math.isfinite(values) else values
-    )
+def has_usual_nans(array: Array) -> bool:
+    """Whether each NaN in the array has the bits that the name `NaN` stands for."""
+    if array.dtype.kind != "f":
+        return True
+    nans = array[np.isnan(array)]
+    return same_bits(nans, np.full(nans.shape, np.nan, nans.dtype))
+
+
+def _lists_from_array(array: Array) -> Any:
+    """Returns nested lists of numbers, the floats among them that are not finite by their names."""
+    if array.dtype.kind != "f" or np.isfinite(array).all():
+        return array.tolist()
+    flat = array.reshape(-1)
+    numbers = np.array(flat.tolist(), object)
+    bits = np.ascontiguousarray(flat).view(f"u{flat.itemsize}")
+    for i in np.flatnonzero(~np.isfinite(flat)):
+        name = _float_name(float(flat[i]))
+        is_usual = has_usual_nans(flat[i : i + 1])
+        numbers[i] = name if is_usual else f"{name}:{bits[i]:0{2 * flat.itemsize}x}"
+    return numbers.reshape(array.shape).tolist()
+
+
+def _array_from_lists(lists: Any, sizes: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+    """Returns the array of which `_lists_from_array` made lists."""
+    numbers = list(_flat(lists, sizes))
+    unusual: dict[int, int] = {}
+    for i, number in enumerate(numbers):
+        if isinstance(number, str) and number.startswith(_NAN_BITS) and dtype.kind == "f":
+            unusual[i] = int(number.removeprefix(_NAN_BITS), 16)
+            numbers[i] = math.nan
+        elif isinstance(number, str):
+            numbers[i] = _NOT_FINITE[number]
+        if type(numbers[i]) not in _JSON_TYPES[dtype.kind]:
+            raise TypeError(f"{number!r} is no number of dtype {dtype}")
+    with np.errstate(over="ignore"):
+        array = np.array(numbers, dtype)
+    if unusual:
+        array.view(f"u{dtype.itemsize}")[list(unusual)] = list(unusual.values())
+        if not np.isnan(array[list(unusual)]).all():
+            raise ValueError(f"some bits after {_NAN_BITS!r} are those of a number")
+    return array.reshape(sizes)
+
+
+def _flat(lists: Any, sizes: tuple[int, ...]) -> Iterator[Any]:
+    """Gives the numbers in nested lists of these sizes, in order."""
+    if not sizes:
+        yield lists
+    elif not isinstance(lists, list) or len(lists) != sizes[0]:
+        raise ValueError(f"the numbers do not have the sizes {list(sizes)}")
+    else:
+        for part in lists:
+            yield from _flat(part, sizes[1:])
 
 
 def _untag(value: dict[str, Any]) -> Any:
@@ -233,22 +300,13 @@ def _tensor_from_json(value: dict[str, Any]) -> TensorRecord:
         )
     )
     sizes = tuple(value["sizes"])
+    if len(sizes) != len(dims) or not all(type(size) is int and size >= 0 for size in sizes):
+        raise ValueError(f"{len(dims)} dims cannot have the sizes {list(sizes)}")
     if dtype.kind != "c":
-        return TensorRecord(dims, np.array(_numbers(value["data"]), dtype).reshape(sizes))
-    pairs = np.array(_numbers(value["data"]), np.float64).reshape(*sizes, 2)
-    data = np.empty(sizes, dtype)
-    data.real, data.imag = (
-        pairs[..., 0],
-        pairs[..., 1],
-    )  # real + 1j * imaginary would turn infinities into NaN
-    return TensorRecord(dims, data)
-
-
-def _numbers(values: Any) -> Any:
-    """Returns nested lists with the names of floats replaced by them."""
-    if isinstance(values, list):
-        return [_numbers(value) for value in values]
-    return _NOT_FINITE[values] if isinstance(values, str) else values
+        return TensorRecord(dims, _array_from_lists(value["data"], sizes, dtype))
+    pairs = _array_from_lists(value["data"], (*sizes, 2), np.dtype(f"f{dtype.itemsize // 2}"))
+    # Not real + 1j * imaginary, which turns infinities into NaN.
+    return TensorRecord(dims, pairs.view(dtype).reshape(sizes))
 
 
 def _reject_constant(name: str) -> float:

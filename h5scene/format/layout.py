@@ -47,6 +47,13 @@ DESCRIPTION_ATTRS: Final = (
     FIELD_ATTRS_ATTR,
 )
 
+# Attributes of the values of a frame.
+MAX_RELATIVE_ERROR_ATTR: Final = "max_relative_error"
+
+# Attributes of attached files and directories, and of plain arrays.
+MODE_ATTR: Final = "mode"
+MEMBERS_ATTR: Final = "members"
+
 # Members of a frame that is a group.
 VALUES_DATASET: Final = "values"
 BOUNDARY_DATASET_PREFIX: Final = "boundary_"
@@ -54,12 +61,15 @@ BOUNDARY_DATASET_PREFIX: Final = "boundary_"
 # Members of a scene that are not fields. Names that start with an underscore are reserved.
 RESERVED_PREFIX: Final = "_"
 FILES_GROUP: Final = "_files"
+ARRAYS_GROUP: Final = "_arrays"
 CURVES_GROUP: Final = "_curves"
 TIMES_DATASET: Final = "_times"
 PROPERTIES_DATASET: Final = "_properties"
 
 COLUMNS_ATTR: Final = "columns"
 TIME_COLUMNS: Final = ("frame", "time")
+MAX_TIMED_FRAME: Final = 1 << 53
+"""Larger whole numbers are not exact in float64."""
 STEP_COLUMN: Final = "step"
 
 # Attributes of a scene group that are not properties.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import operator
 import re
 import unicodedata
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from h5scene.errors import FieldNotFoundError, InvalidInputError, InvalidNameError
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
 _GREEK = re.compile("[Α-ΡΣ-Ωα-ρσ-ω]")
+MAX_FRAME = 10**18 - 1
+
 _FRAME = re.compile(r"0*[0-9]{6,18}", re.ASCII)
 
 
@@ -29,11 +32,22 @@ def field_link(name: str) -> str:
     """
     if not isinstance(name, str):
         raise InvalidNameError(f"a field name must be a string, not {type(name).__name__} {name!r}")
+    if "\0" in name or not _is_unicode(name):
+        raise InvalidNameError(
+            f"field name {name!r} holds a NUL or is no valid Unicode; give the field another name"
+        )
+    return _field_link(name)
+
+
+@lru_cache(maxsize=1024)  # the same few names with every frame
+def _field_link(name: str) -> str:
+    """Returns the name under which a field is stored, of a string."""
     link = (
         name.replace("._", ".").replace(".", "_").removeprefix("_")
     )  # members of structures, as PhiFlow joins them
     link = _GREEK.sub(_spell_greek, unicodedata.normalize("NFC", link))
     link = re.sub(r"[-\s]+", "-", re.sub(r"[^\w\s-]", "", link).strip())
+    link = unicodedata.normalize("NFC", link)  # what was dropped may have kept two letters apart
     if not link:
         raise InvalidNameError(
             f"field name {name!r} has no letters or digits; give the field another name"
@@ -90,28 +104,28 @@ def frame_link(frame: Any) -> str:
     Raises:
         InvalidInputError: `frame` is no whole number, or negative.
     """
-    number = frame_number(frame)
+    number = whole_number(frame, "a frame")
     if number < 0:
         raise InvalidInputError(f"frame {number} is negative; frames are numbered from 0")
     link = f"{number:0{layout.MIN_FRAME_DIGITS}d}"
-    if len(link) > 18:
+    if number > MAX_FRAME:
         raise InvalidInputError(
             f"frame {number} is too large; a frame number has at most 18 digits"
         )
     return link
 
 
-def frame_number(frame: Any) -> int:
-    """Returns `frame` as an int.
+def whole_number(value: Any, what: str) -> int:
+    """Returns `value` as an int.
 
     Raises:
         InvalidInputError: It is no whole number.
     """
     try:
-        return operator.index(frame)
-    except TypeError:
+        return operator.index(value)
+    except (TypeError, ValueError, AssertionError):  # PhiML's tensors assert
         raise InvalidInputError(
-            f"a frame must be a whole number, not {type(frame).__name__} {frame!r}"
+            f"{what} must be a whole number, not {type(value).__name__} {value!r}"
         ) from None
 
 
@@ -217,11 +231,19 @@ def _spell_greek(match: re.Match[str]) -> str:
 
 def _check_length(name: str, what: str) -> None:
     """Raises InvalidNameError when the name is no UTF-8 or too long to be a link."""
-    try:
-        length_bytes = len(name.encode())
-    except UnicodeEncodeError:
-        raise InvalidNameError(f"{what} {name!r} is not valid Unicode") from None
+    if not _is_unicode(name):
+        raise InvalidNameError(f"{what} {name!r} is not valid Unicode")
+    length_bytes = len(name.encode())
     if length_bytes > layout.MAX_NAME_BYTES:
         raise InvalidNameError(
             f"{what} {name[:40]!r}… is too long: {length_bytes} bytes, at most 1024"
         )
+
+
+def _is_unicode(name: str) -> bool:
+    """Whether UTF-8 can say the name; it has no word for lone surrogates."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -8,28 +8,33 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import h5py
+
 from h5scene.errors import CorruptDataError, InvalidNameError
 from h5scene.format import layout
 from h5scene.format.attached_files import read_bytes, write_bytes
-from h5scene.format.json_values import dump_json, load_json
+from h5scene.format.codec import read_attribute, text_names
+from h5scene.format.json_values import dump_json, is_json, load_json
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    import h5py
+    from collections.abc import Iterable, Mapping
 
 
 def property_texts(properties: Mapping[str, Any]) -> dict[str, str]:
     """Returns properties as JSON text, by name.
 
     Raises:
-        InvalidNameError: A name is no string.
+        InvalidNameError: A name is no string, or `__kind__`.
         InvalidInputError: JSON cannot hold a value.
     """
     for name in properties:
         if not isinstance(name, str):
             raise InvalidNameError(
                 f"a property name must be a string, not {type(name).__name__} {name!r}"
+            )
+        if name == layout.JSON_KIND_KEY:
+            raise InvalidNameError(
+                f"a property cannot be named {name!r}, which the file format uses itself; rename it"
             )
     return {name: dump_json(value, f"property {name!r}") for name, value in properties.items()}
 
@@ -38,18 +43,10 @@ def read_properties(scene: h5py.Group) -> dict[str, Any]:
     """Returns all properties of a scene, sorted by name; tensors in them are `TensorRecord`.
 
     Raises:
-        CorruptDataError: The dataset of properties is not what FORMAT.md says.
+        CorruptDataError: A property, or the dataset of them, is not what FORMAT.md says.
     """
-    found: dict[str, Any] = {}
-    for name in _attribute_names(scene):
-        text = scene.attrs[name]
-        if isinstance(text, str):
-            try:
-                found[name] = load_json(text)
-            except CorruptDataError:
-                continue  # an attribute of somebody else
-    found |= {name: load_json(text) for name, text in _read_dataset(scene).items()}
-    return dict(sorted(found.items()))
+    texts = _read_attributes(scene) | _read_dataset(scene)
+    return {name: load_json(text) for name, text in sorted(texts.items())}
 
 
 def write_properties(scene: h5py.Group, texts: Mapping[str, str], *, replace: bool) -> None:
@@ -57,14 +54,14 @@ def write_properties(scene: h5py.Group, texts: Mapping[str, str], *, replace: bo
     stored = _read_dataset(scene)
     in_dataset = {} if replace else dict(stored)
     if replace:
-        remove_attributes(scene, _attribute_names(scene))
+        _remove_attributes(scene, _read_attributes(scene))
     for name, text in texts.items():
         in_dataset.pop(name, None)
-        if _fits_attribute(name, text):
+        if _fits_attribute(scene, name, text):
             scene.attrs[name] = text
         else:
             in_dataset[name] = text
-            remove_attributes(scene, [name])
+            _remove_attributes(scene, [name])
     if in_dataset != stored:
         _write_dataset(scene, in_dataset)
 
@@ -74,31 +71,50 @@ def remove_property(scene: h5py.Group, name: str) -> None:
     in_dataset = _read_dataset(scene)
     if in_dataset.pop(name, None) is not None:
         _write_dataset(scene, in_dataset)
-    remove_attributes(scene, [name])
+    _remove_attributes(scene, [name])
 
 
-def remove_attributes(scene: h5py.Group, names: list[str]) -> None:
+def _remove_attributes(scene: h5py.Group, names: Iterable[str]) -> None:
     """Removes those of these attributes that hold a property."""
-    for name in set(names) & set(_attribute_names(scene)):
-        del scene.attrs[name]
+    for name in names:
+        if _may_be_attribute(name) and _read_attribute(scene, name) is not None:
+            del scene.attrs[name]
 
 
-def _attribute_names(scene: h5py.Group) -> list[str]:
-    """Returns the names of the attributes that may hold a property."""
-    return [name for name in scene.attrs if name not in layout.SCENE_ATTRS]
+def _read_attributes(scene: h5py.Group) -> dict[str, str]:
+    """Returns the JSON texts of the properties that are attributes, by name."""
+    texts = {name: _read_attribute(scene, name) for name in text_names(scene.attrs)}
+    return {name: text for name, text in texts.items() if text is not None}
 
 
-def _fits_attribute(name: str, text: str) -> bool:
-    """Whether a property can stand as an attribute under its own name."""
+def _read_attribute(scene: h5py.Group, name: str) -> str | None:
+    """Returns the JSON text in an attribute; `None` for none, and for those of somebody else."""
+    if name in layout.SCENE_ATTRS or name not in scene.attrs:
+        return None
+    attribute = scene.attrs.get_id(name)
+    # Not before its type is known: h5py trusts some types more than a shared file deserves.
+    if attribute.get_type().get_class() != h5py.h5t.STRING or attribute.shape != ():
+        return None
+    text = read_attribute(scene, name)
+    return text if is_json(text) else None
+
+
+def _may_be_attribute(name: str) -> bool:
+    """Whether an attribute can have this name, and be a property."""
     try:
         name_bytes = len(name.encode())
     except UnicodeEncodeError:
         return False
+    is_short = 0 < name_bytes <= layout.MAX_NAME_BYTES
+    return is_short and "\0" not in name and name not in layout.SCENE_ATTRS
+
+
+def _fits_attribute(scene: h5py.Group, name: str, text: str) -> bool:
+    """Whether a property can stand as an attribute under its own name."""
     return (
-        0 < name_bytes <= layout.MAX_NAME_BYTES
-        and "\0" not in name
-        and name not in layout.SCENE_ATTRS
-        and len(text) <= layout.MAX_PROPERTY_ATTR_BYTES
+        _may_be_attribute(name)
+        and len(text.encode()) <= layout.MAX_PROPERTY_ATTR_BYTES
+        and (name not in scene.attrs or _read_attribute(scene, name) is not None)
     )
 
 
@@ -106,7 +122,9 @@ def _read_dataset(scene: h5py.Group) -> dict[str, str]:
     """Returns the JSON texts of the properties that are no attributes, by name."""
     if layout.PROPERTIES_DATASET not in scene:
         return {}
-    texts = load_json(read_bytes(scene[layout.PROPERTIES_DATASET]).decode())
+    content = read_bytes(scene[layout.PROPERTIES_DATASET])
+    # Undecodable bytes are no JSON string, which holds only what UTF-8 can say.
+    texts = load_json(content.decode(errors="surrogateescape"))
     if not isinstance(texts, dict) or not all(isinstance(text, str) for text in texts.values()):
         raise CorruptDataError(
             f"{scene.name}/{layout.PROPERTIES_DATASET} is no JSON object of strings"

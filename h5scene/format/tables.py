@@ -9,7 +9,7 @@ import numpy as np
 
 from h5scene.errors import CorruptDataError
 from h5scene.format import layout
-from h5scene.format.codec import read_values
+from h5scene.format.codec import read_attribute, read_values
 from h5scene.format.json_values import dump_json, load_json
 
 if TYPE_CHECKING:
@@ -42,6 +42,19 @@ def append_row(group: h5py.Group, name: str, columns: Sequence[str], row: Sequen
     table[rows] = row
 
 
+def write_table(group: h5py.Group, name: str, columns: Sequence[str], rows: Array) -> None:
+    """Stores a table in place of what had this name."""
+    if name in group:
+        del group[name]
+    table = group.create_dataset(
+        name,
+        data=np.asarray(rows, np.float64),
+        maxshape=(None, len(columns)),
+        chunks=(_CHUNK_ROWS, len(columns)),
+    )
+    table.attrs[layout.COLUMNS_ATTR] = dump_json(list(columns), layout.COLUMNS_ATTR)
+
+
 def put_row(group: h5py.Group, name: str, columns: Sequence[str], row: Sequence[float]) -> None:
     """Puts a row into a table whose first column is a key: in place of the one with its key.
 
@@ -51,12 +64,11 @@ def put_row(group: h5py.Group, name: str, columns: Sequence[str], row: Sequence[
     table = group.get(name)
     if table is not None:
         _check_table(table)
-        # Frames come in order nearly always: then the last row tells all, however long the table.
-        if table.shape[0] and table[-1, 0] >= row[0]:
-            found = np.flatnonzero(table[:, 0] == row[0])
-            if found.size:
-                table[found[0]] = row
-                return
+        # Rows are in any order, so all keys count: 0.2 ms for 10,000 of them.
+        found = np.flatnonzero(table[:, 0] == row[0])
+        if found.size:
+            table[found[0]] = row
+            return
     append_row(group, name, columns, row)
 
 
@@ -70,7 +82,7 @@ def read_table(group: h5py.Group, name: str) -> Array:
     if table is None:
         return np.empty((0, 0))
     _check_table(table)
-    columns = load_json(table.attrs[layout.COLUMNS_ATTR])
+    columns = load_json(read_attribute(table, layout.COLUMNS_ATTR))
     if not isinstance(columns, list) or len(columns) != table.shape[1]:
         raise CorruptDataError(f"{table.name} has {table.shape[1]} columns, named {columns!r}")
     return read_values(table)

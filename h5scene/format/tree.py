@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import h5py
-
 from h5scene._version import __version__
 from h5scene.errors import (
     FieldNotFoundError,
@@ -20,6 +18,8 @@ from h5scene.format import codec, layout, names
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    import h5py
 
     from h5scene.format.filters import Compression
     from h5scene.record import Array, FieldDescription, FieldRecord
@@ -37,6 +37,7 @@ class PlannedFrame:
 
     Attributes:
         attributes: The description, where the field or the frame has to get it.
+        keep_digits: How many decimal digits of the values to keep; all of them by default.
     """
 
     scene: str
@@ -46,6 +47,7 @@ class PlannedFrame:
     values: Array
     arrays: Mapping[str, Array]
     attributes: Mapping[str, Any]
+    keep_digits: int | None = None
 
 
 class SceneTree:
@@ -77,7 +79,7 @@ class SceneTree:
 
     def scene_names(self) -> tuple[str, ...]:
         """Returns the names of all scenes, sorted."""
-        return tuple(sorted(link for link in self.h5 if self.has_scene(link)))
+        return tuple(sorted(link for link in codec.text_names(self.h5) if self.has_scene(link)))
 
     def has_scene(self, scene: str) -> bool:
         """Whether there is a scene of this name; false when something else has the name."""
@@ -85,9 +87,8 @@ class SceneTree:
         if key not in self._cache:
             if not scene or "/" in scene or scene.startswith(layout.RESERVED_PREFIX):
                 return False
-            if not _is(self.h5.get(scene), layout.SCENE_KIND):
+            if codec.member_kind(self.h5, scene) != layout.SCENE_KIND:
                 return False
-            codec.check_mark(self.h5[scene], layout.SCENE_KIND)
             self._cache[key] = True
         return True
 
@@ -99,9 +100,19 @@ class SceneTree:
         """
         if not self.has_scene(scene):
             raise SceneNotFoundError(
-                f"no scene {scene!r} in {self._path}; {names.listed(self.scene_names())}"
+                f"no scene {scene!r} in {self._path}; {names.listed(self.scene_names())}",
+                location=f"/{scene}",
             )
-        return self.h5[scene]
+        group = self.h5[scene]
+        if ("checked", scene) not in self._cache:
+            codec.check_mark(group, layout.SCENE_KIND)
+            self._cache["checked", scene] = True
+        return group
+
+    def check_scene(self, scene: str) -> None:
+        """Raises SceneNotFoundError when there is no such scene."""
+        if ("checked", scene) not in self._cache:
+            self.scene(scene)
 
     def create_scene(self, scene: str) -> None:
         """Creates an empty scene, which must not exist."""
@@ -123,8 +134,10 @@ class SceneTree:
     def fieldnames(self, scene: str) -> tuple[str, ...]:
         """Returns the names of the fields of a scene, sorted."""
         group = self.scene(scene)
-        links = (link for link in group if not link.startswith(layout.RESERVED_PREFIX))
-        return tuple(sorted(link for link in links if _is(group.get(link), layout.FIELD_KIND)))
+        found = codec.text_names(group)
+        links = (link for link in found if not link.startswith(layout.RESERVED_PREFIX))
+        kinds = {link: codec.member_kind(group, link) for link in links}
+        return tuple(sorted(link for link, kind in kinds.items() if kind == layout.FIELD_KIND))
 
     def find_field(self, scene: str, name: str) -> str:
         """Returns the stored field that `name` means: the exact one, else one that differs in case.
@@ -143,10 +156,18 @@ class SceneTree:
 
     def frames(self, scene: str, field_link: str) -> tuple[int, ...]:
         """Returns the numbers of the frames of a stored field, sorted."""
-        numbers = map(names.frame_of_link, self.h5[scene][field_link])
+        numbers = map(names.frame_of_link, codec.text_names(self.h5[scene][field_link]))
         return tuple(sorted(number for number in numbers if number is not None))
 
-    def plan_frame(self, scene: str, name: str, frame: int, record: FieldRecord) -> PlannedFrame:
+    def plan_frame(
+        self,
+        scene: str,
+        name: str,
+        frame: int,
+        record: FieldRecord,
+        *,
+        keep_digits: int | None = None,
+    ) -> PlannedFrame:
         """Returns all that `write_frame` needs. Everything that can be refused is refused here.
 
         Raises:
@@ -155,14 +176,15 @@ class SceneTree:
             InvalidInputError: The record does not fit together.
             UnsupportedFieldError: The values are no numbers.
         """
-        group = self.scene(scene)
+        self.check_scene(scene)
         self._check_spelling(scene, name)
         codec.check_values(record, f"field {name!r}")
         link = names.field_link(name)
         described, arrays = codec.split_arrays(record.description)
-        is_new = link not in group
+        for array in arrays.values():
+            codec.check_dtype(array.dtype, f"the boundary of field {name!r}")
         attributes: dict[str, Any] = {}
-        if is_new or described != self._description(scene, link):
+        if not self._has_field(scene, link) or described != self._description(scene, link):
             attributes = codec.attributes_from_description(described)
         return PlannedFrame(
             scene=scene,
@@ -172,18 +194,23 @@ class SceneTree:
             values=record.values,
             arrays=arrays,
             attributes=attributes,
+            keep_digits=keep_digits,
         )
 
-    def write_frame(self, planned: PlannedFrame, compression: Compression) -> None:
+    def write_frame(
+        self, planned: PlannedFrame, compression: Compression, *, workers: int = 1
+    ) -> None:
         """Writes one frame of a field, in place of one that is stored."""
-        group, link = self.h5[planned.scene], names.field_link(planned.name)
+        # By their paths: h5py takes as long to open a group as to write a small frame into it.
+        link = names.field_link(planned.name)
+        path = f"{planned.scene}/{link}"
+        frame_path = f"{path}/{planned.frame_link}"
         attributes = planned.attributes
-        if link in group:
-            field = group[link]
-            if planned.frame_link in field:
-                del field[planned.frame_link]
+        if self._has_field(planned.scene, link):
+            if codec.has_member(self.h5, frame_path):
+                del self.h5[frame_path]
         else:
-            field = group.create_group(link)
+            field = self.h5.create_group(path)
             codec.mark(field, layout.FIELD_KIND)
             if planned.name != link:
                 field.attrs[layout.NAME_ATTR] = planned.name
@@ -192,10 +219,17 @@ class SceneTree:
             self._cache["description", planned.scene, link] = planned.description
             self._cache["spelling", planned.scene, link] = planned.name
         codec.write_frame(
-            field, planned.frame_link, planned.values, planned.arrays, attributes, compression
+            self.h5,
+            frame_path,
+            planned.values,
+            planned.arrays,
+            attributes,
+            compression,
+            workers=workers,
+            keep_digits=planned.keep_digits,
         )
 
-    def read_field(self, scene: str, name: str, frame: int) -> FieldRecord:
+    def read_field(self, scene: str, name: str, frame: int, *, workers: int = 1) -> FieldRecord:
         """Returns one frame of a field.
 
         Raises:
@@ -203,24 +237,56 @@ class SceneTree:
             FrameNotFoundError: The field is not stored for this frame.
             CorruptDataError: What is stored is not what FORMAT.md says.
         """
-        group = self.scene(scene)
-        link = self.find_field(scene, name)
-        field = group[link]
-        number = names.frame_number(frame)
-        if number < 0 or names.frame_link(number) not in field:
-            raise FrameNotFoundError(
-                f"no frame {number} of {link!r} in {self.where(scene)}; "
-                f"{_listed_frames(self.frames(scene, link))}",
-                location=field.name,
-            )
-        shared = self._description(scene, link)
-        return codec.read_frame(field, names.frame_link(number), shared)
+        path, shared = self._stored_frame(scene, name, frame)
+        return codec.read_frame(self.h5, path, shared, workers=workers)
+
+    def read_values(
+        self,
+        scene: str,
+        name: str,
+        frame: int,
+        region: Mapping[str, slice],
+        *,
+        workers: int = 1,
+    ) -> Array:
+        """Returns the values of one frame in a region; raises as `read_field` does.
+
+        Raises:
+            InvalidInputError: The field has no such dim, or a step is not positive.
+        """
+        path, shared = self._stored_frame(scene, name, frame)
+        return codec.read_region(self.h5, path, shared, region, workers=workers)
+
+    def max_relative_error(self, scene: str, name: str, frame: int) -> float:
+        """Returns by how much of their magnitude values were rounded at most; 0 if not at all."""
+        path, _ = self._stored_frame(scene, name, frame)
+        return codec.read_max_relative_error(self.h5, path)
 
     # --- inside -----------------------------------------------------------------------------------
 
+    def _has_field(self, scene: str, link: str) -> bool:
+        """Whether something has the name of this field. The scene must exist."""
+        known = ("description", scene, link) in self._cache
+        return known or codec.has_member(self.h5, f"{scene}/{link}")
+
+    def _stored_frame(self, scene: str, name: str, frame: int) -> tuple[str, FieldDescription]:
+        """Returns the path of a frame, which must exist, and the description of its field."""
+        self.check_scene(scene)
+        link = self.find_field(scene, name)
+        number = names.whole_number(frame, "a frame")
+        if 0 <= number <= names.MAX_FRAME:
+            path = f"{scene}/{link}/{names.frame_link(number)}"
+            if codec.has_member(self.h5, path):
+                return path, self._description(scene, link)
+        raise FrameNotFoundError(
+            f"no frame {number} of {link!r} in {self.where(scene)}; "
+            f"{_listed_frames(self.frames(scene, link))}",
+            location=f"/{scene}/{link}",
+        )
+
     def _checked_format(self) -> str:
         """Returns the version of the file format, which this h5scene can read."""
-        version = self.h5.attrs.get(layout.FORMAT_ATTR)
+        version = codec.read_attribute(self.h5, layout.FORMAT_ATTR)
         if codec.major(version) < 1:
             raise NotASceneFileError(
                 f"{self._path} is an HDF5 file, but no scene file: it has no attribute "
@@ -248,14 +314,15 @@ class SceneTree:
         link = names.field_link(name)
         key = ("spelling", scene, link)
         if key not in self._cache:
-            member = self.scene(scene).get(link)
-            if member is None:
+            group = self.scene(scene)
+            if link not in group:
                 return
-            if not _is(member, layout.FIELD_KIND):
+            if codec.member_kind(group, link) != layout.FIELD_KIND:
                 raise InvalidNameError(
                     f"{self.where(scene)}/{link} exists and is no field; use another name"
                 )
-            self._cache[key] = member.attrs.get(layout.NAME_ATTR, link)
+            spelled = codec.read_attribute(group[link], layout.NAME_ATTR)
+            self._cache[key] = link if spelled is None else spelled
         if self._cache[key] != name:
             raise InvalidNameError(
                 f"field name {name!r} is stored as {link!r}, where {self.where(scene)} holds the "
@@ -266,11 +333,6 @@ class SceneTree:
         """Drops what is known about a scene."""
         for key in [key for key in self._cache if isinstance(key, tuple) and key[1] == scene]:
             del self._cache[key]
-
-
-def _is(member: Any, kind: str) -> bool:
-    """Whether an object of a group is of this kind."""
-    return isinstance(member, h5py.Group) and member.attrs.get(layout.KIND_ATTR) == kind
 
 
 def _listed_frames(frames: Sequence[int]) -> str:

@@ -238,6 +238,7 @@ class TestNamesOfDims:
         assert own - set(dir(phi.Scene)) == {
             "curves",
             "files",
+            "flush",
             "log_scalars",
             "put_time",
             "read_file",

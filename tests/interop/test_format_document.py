@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import math as python_math
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -119,8 +120,8 @@ def check_values(found: plain.Field, expected: PhiField) -> None:
         assert_same_bits(found.values, numbers(expected.values, tuple(order)), "values")
         return
     assert found.field_type == "StaggeredGrid"
-    faces = expected.values.shape["~vector"]
-    axes = list(faces.labels[0] or expected.resolution.names)
+    labels = expected.values.shape.get_labels("~vector")
+    axes = list(labels or expected.resolution.names)
     for axis, component in zip(axes, components(expected), strict=True):
         dims, values = found.component(axis)
         names = [dim["name"] for dim in dims]
@@ -263,11 +264,10 @@ FIELDS: dict[str, PhiField] = {
     "open box": random_grid(X, Y, bounds=Box(x=None, y=1)),
     "staggered": random_faces(0),
     **{
-        f"staggered, {name}": random_faces(kind())
-        for kind, name in SIMPLE.items()
-        if "grad" not in name
+        f"staggered, {name}": random_faces(boundary)
+        for name, boundary in SIMPLE.items()
+        if name != "symmetric-gradient"  # which PhiFlow has for centered grids only
     },
-    "staggered, zero-gradient": random_faces(extrapolation.ZERO_GRADIENT),
     "staggered, mixed": random_faces(MIXED),
     "staggered, batch": random_faces(extrapolation.PERIODIC, BATCH),
     "staggered, normal": random_faces(
@@ -303,7 +303,7 @@ def test_frames_may_have_descriptions_of_their_own(tmp_path: Path) -> None:
 @given(grid_fields(), grid_fields(boundary_depth=1))
 @settings(
     deadline=None,
-    max_examples=150,
+    max_examples=int(os.environ.get("H5SCENE_FIELD_EXAMPLES", "25")),
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 def test_any_field_is_read_by_the_text_alone(

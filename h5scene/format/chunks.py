@@ -1,0 +1,323 @@
+"""Arrays as HDF5 datasets and back, with the filters in our own threads.
+
+HDF5 runs its filters in the calling thread, with zlib, on one chunk after the other. Here chunks
+are shuffled and deflated beside it and handed over finished (`H5Dwrite_chunk`), and read the same
+way. What stands in the file is what HDF5 itself would have made of it, but for the length.
+
+Only the calling thread talks to HDF5.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import h5py
+import numpy as np
+
+from h5scene.errors import CorruptDataError
+from h5scene.format import deflate
+from h5scene.format.filters import (
+    MIN_CHUNKED_BYTES,
+    Compression,
+    chunk_shape,
+    creation_properties,
+)
+from h5scene.format.rounding import rounded
+from h5scene.format.shuffle import shuffled, unshuffle
+from h5scene.format.workers import in_order
+
+if TYPE_CHECKING:
+    from h5scene.record import Array
+
+Region: TypeAlias = Sequence[slice]
+_Ranges: TypeAlias = tuple[range, ...]
+
+# A frame of one chunk must be shorter than its values by this, or inflating it is not worth it.
+_MIN_SAVED_BYTES = 64
+# A chunk that was stored with both filters left out, see `filter_mask` of H5Dwrite_chunk.
+_NO_FILTERS = 0b11
+# Where a file says that a frame without data has more than this, it is not ours.
+_MAX_UNSTORED_BYTES = 1 << 20
+# Less than this is read in the calling thread.
+_MIN_SHARED_BYTES = 1 << 18
+# A stream of data that do not shrink is a little longer than they are; other writers' may be more.
+_MAX_GROWTH = 2
+
+
+@dataclass(frozen=True)
+class _Pipeline:
+    """The filters of a dataset: the bit of each in a chunk's filter mask, 0 if it is not there.
+
+    The bit is set in the mask of a chunk that was stored without this filter.
+    """
+
+    shuffle_bit: int = 0
+    deflate_bit: int = 0
+
+    def undoes_shuffle(self, filter_mask: int) -> bool:
+        """Whether the bytes of a chunk are shuffled."""
+        return bool(self.shuffle_bit & ~filter_mask)
+
+    def undoes_deflate(self, filter_mask: int) -> bool:
+        """Whether the bytes of a chunk are deflated."""
+        return bool(self.deflate_bit & ~filter_mask)
+
+
+_KNOWN_PIPELINES = {
+    (): _Pipeline(),
+    (h5py.h5z.FILTER_SHUFFLE,): _Pipeline(shuffle_bit=1),
+    (h5py.h5z.FILTER_DEFLATE,): _Pipeline(deflate_bit=1),
+    (h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_DEFLATE): _Pipeline(1, 2),
+}
+
+# --- writing --------------------------------------------------------------------------------------
+
+
+def write_array(
+    group: h5py.Group,
+    name: str,
+    values: Array,
+    compression: Compression,
+    *,
+    workers: int,
+    digits: int | None = None,
+) -> None:
+    """Creates a dataset with these values, bit by bit unless they are to be rounded.
+
+    Args:
+        group: Where to create it.
+        name: A name that is free.
+        values: Numbers, wherever they lie in memory.
+        compression: How hard to compress. Data that do not shrink are stored as they are.
+        workers: Number of threads to compress with.
+        digits: Number of decimal digits to keep; all of them by default.
+    """
+    shape = values.shape
+    if compression is None or values.nbytes < MIN_CHUNKED_BYTES:
+        _write_contiguous(group, name, values, digits)
+        return
+    chunk = chunk_shape(shape, values.dtype.itemsize)
+    if chunk == shape:
+        mask, data = _packed(values, chunk, compression, digits)
+        if mask or len(data) + _MIN_SAVED_BYTES > values.nbytes:
+            _write_contiguous(group, name, values, digits)
+        else:
+            _create(group, name, values, compression).write_direct_chunk((0,) * len(shape), data)
+        return
+
+    def packed(corner: tuple[int, ...]) -> tuple[int, Any]:
+        place = tuple(slice(start, start + n) for start, n in zip(corner, chunk, strict=True))
+        return _packed(values[place], chunk, compression, digits)
+
+    dataset = _create(group, name, values, compression)
+    steps = [range(0, size, step) for size, step in zip(shape, chunk, strict=True)]
+    packed_chunks = in_order(packed, itertools.product(*steps), workers)
+    for corner, (mask, data) in zip(itertools.product(*steps), packed_chunks, strict=True):
+        dataset.write_direct_chunk(corner, data, mask)
+
+
+def _packed(
+    piece: Array, chunk: tuple[int, ...], effort: deflate.Effort, digits: int | None
+) -> tuple[int, Any]:
+    """Returns the filter mask of a chunk, and the bytes to store for it."""
+    if digits is not None:
+        piece = rounded(piece, digits)
+    if piece.shape != chunk:  # at the upper edges; HDF5 stores whole chunks
+        whole = np.zeros(chunk, piece.dtype)
+        whole[tuple(map(slice, piece.shape))] = piece
+        piece = whole
+    stream = deflate.deflated(shuffled(piece), effort)
+    if stream is None:
+        return _NO_FILTERS, np.ascontiguousarray(piece)
+    return 0, stream
+
+
+def _write_contiguous(group: h5py.Group, name: str, values: Array, digits: int | None) -> None:
+    """Creates a dataset without chunks."""
+    dataset = _create(group, name, values, None)
+    if values.size:
+        values = values if digits is None else rounded(values, digits)
+        dataset.write(h5py.h5s.ALL, h5py.h5s.ALL, np.asarray(values, order="C"))
+
+
+def _create(group: h5py.Group, name: str, values: Array, compression: Compression) -> Any:
+    """Creates an empty dataset. h5py's create_dataset takes several times as long."""
+    return h5py.h5d.create(
+        group.id,
+        name.encode(),
+        _hdf5_type(values.dtype),
+        h5py.h5s.create_simple(values.shape),
+        dcpl=creation_properties(values.shape, values.dtype.itemsize, compression),
+    )
+
+
+@lru_cache(maxsize=64)
+def _hdf5_type(dtype: np.dtype[Any]) -> Any:
+    """Returns HDF5's type of a dtype."""
+    return h5py.h5t.py_create(dtype, logical=True)
+
+
+# --- reading --------------------------------------------------------------------------------------
+
+
+def read_array(
+    dataset: Any, dtype: np.dtype[Any], region: Region | None = None, *, workers: int
+) -> Array:
+    """Returns the values of a dataset of numbers, in the byte order of this machine.
+
+    Args:
+        dataset: HDF5 identifier (`h5py.h5d.DatasetID`) of a dataset of any layout and filters;
+            those that `write_array` makes are undone in threads.
+        dtype: What `dataset.dtype` says.
+        region: A slice for each axis, with a positive step. Only chunks that it touches are read.
+        workers: Number of threads to inflate with.
+
+    Raises:
+        CorruptDataError: A chunk is not what the filters of the dataset make.
+    """
+    shape = dataset.shape
+    region = (slice(None),) * len(shape) if region is None else region
+    ranges = tuple(range(size)[part] for size, part in zip(shape, region, strict=True))
+    result_shape = tuple(map(len, ranges))
+    size_bytes = math.prod(result_shape) * dtype.itemsize
+    if not size_bytes:
+        return np.empty(result_shape, dtype.newbyteorder("="))
+    properties = dataset.get_create_plist()
+    is_chunked = properties.get_layout() == h5py.h5d.CHUNKED
+    if size_bytes > _MAX_UNSTORED_BYTES:
+        _check_stored(dataset, dtype, is_chunked=is_chunked)
+    values = np.empty(result_shape, dtype.newbyteorder("="))
+    pipeline = _pipeline(properties) if is_chunked else None
+    if pipeline is not None and _hdf5_type(dtype) == dataset.get_type():
+        reader = _ChunkReader(dataset, dtype, properties.get_chunk(), pipeline)
+        reader.read(ranges, values, workers)
+    else:
+        _read_by_hdf5(dataset, ranges, values)
+    return values
+
+
+class _MissingChunkError(Exception):
+    """A chunk that was never written: its values are the fill value of the dataset."""
+
+
+@dataclass(frozen=True)
+class _StoredChunk:
+    """What the file holds of a chunk, and which part of it to put where."""
+
+    filter_mask: int
+    data: Any
+    source: tuple[slice, ...]
+    target: tuple[slice, ...]
+
+
+class _ChunkReader:
+    """Reads chunks of one dataset and undoes its filters."""
+
+    def __init__(
+        self, dataset: Any, dtype: np.dtype[Any], chunk: tuple[int, ...], pipeline: _Pipeline
+    ):
+        self._dataset = dataset
+        self._dtype = dtype
+        self._chunk = chunk
+        self._pipeline = pipeline
+        self._chunk_bytes = math.prod(chunk) * dtype.itemsize
+
+    def read(self, ranges: _Ranges, values: Array, workers: int) -> None:
+        """Fills `values` with the part of the dataset that the ranges cover."""
+        if values.nbytes < _MIN_SHARED_BYTES:  # starting a thread takes longer
+            workers = 1
+        try:
+            stored = self._stored(ranges)
+            for _ in in_order(lambda chunk: self._unpack(chunk, values), stored, workers):
+                pass
+        except _MissingChunkError:
+            _read_by_hdf5(self._dataset, ranges, values)  # HDF5 knows what stands for it
+        except CorruptDataError as error:
+            raise CorruptDataError(
+                f"a chunk of {_name(self._dataset)} is damaged: {error}"
+            ) from error
+
+    def _stored(self, ranges: _Ranges) -> Iterator[_StoredChunk]:
+        """Yields the chunks that the ranges touch, as the file holds them."""
+        for parts in itertools.product(*map(_parts, ranges, self._chunk)):
+            corner, source, target = zip(*parts, strict=True)
+            info = self._dataset.get_chunk_info_by_coord(corner)
+            if info.byte_offset is None:
+                raise _MissingChunkError
+            if info.size > _MAX_GROWTH * self._chunk_bytes + 1024:
+                raise CorruptDataError(
+                    f"it takes {info.size} bytes for {self._chunk_bytes} bytes of data"
+                )
+            # The mask that read_direct_chunk returns is wrong at times (h5py 3.16, HDF5 2.0).
+            data = self._dataset.read_direct_chunk(corner)[1]
+            yield _StoredChunk(info.filter_mask, data, source, target)
+
+    def _unpack(self, stored: _StoredChunk, values: Array) -> None:
+        """Puts the wanted part of a chunk where it belongs."""
+        dtype, data, target = self._dtype, stored.data, values[stored.target]
+        if self._pipeline.undoes_deflate(stored.filter_mask):
+            data = deflate.inflated(data, self._chunk_bytes)
+        if len(data) != self._chunk_bytes:
+            raise CorruptDataError(f"it has {len(data)} bytes instead of {self._chunk_bytes}")
+        if dtype.itemsize == 1 or not self._pipeline.undoes_shuffle(stored.filter_mask):
+            target[...] = np.frombuffer(data, dtype).reshape(self._chunk)[stored.source]
+            return
+        planes = np.frombuffer(data, np.uint8).reshape(dtype.itemsize, *self._chunk)
+        wanted = (slice(None), *stored.source)
+        if dtype.isnative:
+            unshuffle(planes[wanted], target)
+        else:
+            foreign = np.empty(target.shape, dtype)
+            unshuffle(planes[wanted], foreign)
+            target[...] = foreign
+
+
+def _parts(wanted: range, step: int) -> Iterator[tuple[int, slice, slice]]:
+    """Yields, for each chunk along one axis that is touched: its start, what to take, and where to.
+
+    Chunks between two wanted entries are passed over.
+    """
+    done = 0
+    while done < len(wanted):
+        corner = wanted[done] // step * step
+        inside = range(wanted[done] - corner, min(step, wanted[-1] + 1 - corner), wanted.step)
+        yield corner, slice(inside.start, inside.stop, inside.step), slice(done, done + len(inside))
+        done += len(inside)
+
+
+def _read_by_hdf5(dataset: Any, ranges: _Ranges, values: Array) -> None:
+    """Fills the values through HDF5, which knows every layout and filter."""
+    if values.shape == dataset.shape:
+        dataset.read(h5py.h5s.ALL, h5py.h5s.ALL, values)
+        return
+    space = dataset.get_space()
+    starts, steps = zip(*((part.start, part.step) for part in ranges), strict=True)
+    space.select_hyperslab(starts, values.shape, steps)
+    dataset.read(h5py.h5s.create_simple(values.shape), space, values)
+
+
+def _check_stored(dataset: Any, dtype: np.dtype[Any], *, is_chunked: bool) -> None:
+    """Raises CorruptDataError when the values cannot stand in what the file holds of them."""
+    stored_bytes = dataset.get_storage_size()
+    size_bytes = math.prod(map(int, dataset.shape)) * dtype.itemsize
+    if size_bytes > stored_bytes * (deflate.MAX_RATIO if is_chunked else 1):
+        raise CorruptDataError(
+            f"{_name(dataset)} says that it has {size_bytes} bytes; the file holds {stored_bytes} "
+            "bytes of it"
+        )
+
+
+def _name(dataset: Any) -> str:
+    """Returns the HDF5 path of a dataset."""
+    return str(h5py.h5i.get_name(dataset).decode(errors="replace"))
+
+
+def _pipeline(properties: Any) -> _Pipeline | None:
+    """Returns the filters of a dataset; `None` where only HDF5 can undo them."""
+    filters = tuple(properties.get_filter(i)[0] for i in range(properties.get_nfilters()))
+    return _KNOWN_PIPELINES.get(filters)

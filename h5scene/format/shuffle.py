@@ -1,0 +1,96 @@
+"""HDF5's byte shuffle: first bytes of all values, then second bytes, and so on.
+
+With shifts and casts, which NumPy does in vector registers, instead of moving single bytes: 6 GB/s
+where a transposed copy makes 1 to 4.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from h5scene.record import Array
+
+Bytes: TypeAlias = npt.NDArray[np.uint8]
+
+_IS_LITTLE = sys.byteorder == "little"
+_SIZES = (1, 2, 4, 8)
+_SMALL_BYTES = 1 << 14  # one NumPy call is faster than several up to here
+
+
+def shuffled(values: Array) -> Bytes:
+    """Returns a row for each byte of a value; rows have an entry for each value, in C order."""
+    values = np.ascontiguousarray(values).reshape(-1)
+    size_bytes = values.dtype.itemsize
+    planes = np.empty((size_bytes, values.size), np.uint8)
+    if _IS_LITTLE and size_bytes in (*_SIZES, 16) and values.nbytes > _SMALL_BYTES:
+        _split(values.view(_unsigned(min(size_bytes, 8))), planes)
+    else:
+        planes[...] = values.view(np.uint8).reshape(-1, size_bytes).T
+    return planes
+
+
+def unshuffle(planes: Bytes, values: Array) -> None:
+    """Fills `values` from `shuffled` bytes.
+
+    Args:
+        planes: A row for each byte of a value, with further dims as `values` has.
+        values: May lie anywhere, such as a part of a larger array.
+    """
+    size_bytes = len(planes)
+    if _IS_LITTLE and size_bytes in _SIZES and values.nbytes > _SMALL_BYTES:
+        _join(planes, values.view(_unsigned(size_bytes)))
+        return
+    contiguous = np.empty(values.shape, values.dtype)
+    if _IS_LITTLE and size_bytes == 16 and values.nbytes > _SMALL_BYTES:
+        halves = contiguous.view(np.uint64).reshape(*values.shape, 2)
+        _join(planes[:8], halves[..., 0])
+        _join(planes[8:], halves[..., 1])
+    else:
+        contiguous.view(np.uint8).reshape(*values.shape, size_bytes)[...] = np.moveaxis(
+            planes, 0, -1
+        )
+    values[...] = contiguous
+
+
+def _unsigned(size_bytes: int) -> np.dtype[Any]:
+    """Returns the dtype of whole numbers of this size."""
+    return np.dtype(f"u{size_bytes}")
+
+
+def _split(values: npt.NDArray[Any], planes: Bytes) -> None:
+    """Fills the rows from whole numbers, low bytes first; two of them for 16 rows."""
+    count = len(planes)
+    if count == 1:
+        planes[0] = values
+    elif count == 2:
+        planes[0] = values
+        planes[1] = values >> 8
+    elif count == 16:
+        _split(np.ascontiguousarray(values[0::2]), planes[:8])
+        _split(np.ascontiguousarray(values[1::2]), planes[8:])
+    else:
+        half = count // 2
+        _split(values.astype(_unsigned(half)), planes[:half])
+        _split(values.view(_unsigned(half))[1::2].copy(), planes[half:])
+
+
+def _join(planes: Bytes, values: npt.NDArray[Any]) -> None:
+    """Fills whole numbers from rows, low bytes first."""
+    count = len(planes)
+    if count == 1:
+        values[...] = planes[0]
+        return
+    half = count // 2
+    low, high = planes[0], planes[1]
+    if half > 1:
+        low, high = np.empty((2, *values.shape), _unsigned(half))
+        _join(planes[:half], low)
+        _join(planes[half:], high)
+    whole = high.astype(values.dtype)
+    whole <<= 8 * half
+    np.bitwise_or(whole, low, out=values)

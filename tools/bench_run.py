@@ -1,0 +1,188 @@
+"""Measures writing, reading and size of h5scene, PhiFlow's Scene and plain h5py, and the limits.
+
+All libraries write and read the same fields in turns, so that whatever else the machine does hits
+all alike; the numbers are medians of wall time. Files stay in the page cache. Trust the ratios.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench_fields import Frame, all_frames
+from bench_libraries import all_libraries, check_equal
+from bench_limits import limits_of
+from bench_parts import measure_memory, measure_parts
+from bench_scale import measure_import, measure_scale
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+BASELINE = "PhiFlow"
+Results = dict[str, Any]
+
+
+def main() -> int:
+    """Runs the benchmark."""
+    parser = argparse.ArgumentParser(prog="tools/bench", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="few repetitions, no large fields")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write all numbers here")
+    parser.add_argument("--dir", type=Path, metavar="DIR", help="where to put the files")
+    parser.add_argument(
+        "--only", choices=("frames", "parts", "scale"), help="measure one part of the table only"
+    )
+    options = parser.parse_args()
+    results: Results = {"machine": machine()}
+    with tempfile.TemporaryDirectory(dir=options.dir) as name:
+        folder = Path(name)
+        if options.only in (None, "frames"):
+            results["frames"] = {}
+            for frame in all_frames(quick=options.quick):
+                place = folder / f"frame_{len(results['frames'])}"
+                place.mkdir()
+                results["frames"][frame.title] = measure_frame(frame, place)
+                print_frame(frame, results["frames"][frame.title])
+            print_ratios(results["frames"])
+        if options.only in (None, "parts"):
+            results["parts"] = measure_parts(folder, quick=options.quick)
+            print_rows("Parts of a 128³ vector frame", results["parts"])
+            results["memory"] = measure_memory(folder, quick=options.quick)
+            print_rows("Peak memory beyond the field itself, 128³ vector", results["memory"])
+        if options.only in (None, "scale"):
+            results["scale"] = measure_scale(folder, quick=options.quick)
+            print_rows("Many frames, many scenes", results["scale"])
+            results["import"] = measure_import()
+            print_rows("Imports, in a process of their own", results["import"])
+    if options.json is not None:
+        options.json.write_text(json.dumps(results, indent=1, ensure_ascii=False), encoding="utf-8")
+    return 0
+
+
+def machine() -> dict[str, Any]:
+    """Returns what the numbers depend on."""
+    packages = ("h5scene", "phiflow", "h5py", "numpy", "isal", "deflate")
+    return {
+        "cores": len(os.sched_getaffinity(0))
+        if hasattr(os, "sched_getaffinity")
+        else os.cpu_count(),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        **{name: version(name) for name in packages},
+    }
+
+
+def measure_frame(frame: Frame, folder: Path) -> Results:
+    """Returns medians, in ms, of writing and reading one frame; bytes per frame; the limits."""
+    libraries = all_libraries(folder)
+    limits = limits_of(frame, folder)
+    times: dict[str, dict[str, list[float]]] = {
+        key: defaultdict(list) for key in ("write", "read", "limits")
+    }
+    first_bytes = {}
+    for name, library in libraries.items():  # the first call warms every cache
+        library.write(frame, 0)
+        library.read(frame, 0)
+        first_bytes[name] = library.stored_bytes()
+    for limit in limits.values():
+        limit()
+    for turn in range(frame.repeats):
+        numbers = range(1 + turn * frame.in_a_row, 1 + (turn + 1) * frame.in_a_row)
+        for name, library in in_turn(libraries, turn):
+            times["write"][name].append(seconds(partial(call_each, library.write, frame, numbers)))
+        for name, limit in in_turn(limits, turn):
+            times["limits"][name].append(seconds(limit) * frame.in_a_row)
+        for name, library in in_turn(libraries, turn):
+            times["read"][name].append(seconds(partial(call_each, library.read, frame, numbers)))
+    check_equal(libraries, frame, 1)
+    further = frame.repeats * frame.in_a_row
+    return {
+        "bytes": frame.byte_count,
+        **{
+            key: {n: statistics.median(s) * 1000 / frame.in_a_row for n, s in by_name.items()}
+            for key, by_name in times.items()
+        },
+        "stored": {
+            name: (library.stored_bytes() - first_bytes[name]) / further
+            for name, library in libraries.items()
+        },
+    }
+
+
+def in_turn(entries: dict[str, Any], turn: int) -> list[tuple[str, Any]]:
+    """Returns the entries, another one first in each turn."""
+    items = list(entries.items())
+    first = turn % len(items)
+    return items[first:] + items[:first]
+
+
+def call_each(call: Callable[[Frame, int], Any], frame: Frame, numbers: range) -> None:
+    """Writes or reads several frames."""
+    for number in numbers:
+        call(frame, number)
+
+
+def seconds(call: Callable[[], Any]) -> float:
+    """Returns how long a call takes."""
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
+
+
+def print_frame(frame: Frame, result: Results) -> None:
+    """Prints what was measured with one frame."""
+    print(f"\n{frame.title}, {frame.byte_count:,} bytes; {frame.repeats} turns")
+    print(f"  {'':16}{'write ms':>10}{'read ms':>10}{'bytes/frame':>14}")
+    for name, write_ms in result["write"].items():
+        read_ms, stored = result["read"][name], result["stored"][name]
+        print(f"  {name:16}{write_ms:10.2f}{read_ms:10.2f}{stored:14,.0f}")
+    for name, ms in result["limits"].items():
+        print(f"  {name:40}{ms:8.2f} ms")
+    sys.stdout.flush()
+
+
+def print_ratios(frames: Results) -> None:
+    """Prints the ratios that are worth comparing between machines."""
+    print("\nRatios")
+    print(
+        f"  {'':18}{'write':>9}{'read':>9}{'size':>9}{'write/deflate':>15}{'raw/raw write':>15}"
+        f"{'h5py/write':>12}{'h5py/read':>11}"
+    )
+    for title, result in frames.items():
+        write, read, stored = result["write"], result["read"], result["stored"]
+        limits = result["limits"]
+        print(
+            f"  {title:18}{write[BASELINE] / write['h5scene']:8.1f}×"
+            f"{read[BASELINE] / read['h5scene']:8.1f}×"
+            f"{stored['h5scene'] / stored[BASELINE]:9.2f}"
+            f"{write['h5scene'] / limits['deflate on all cores']:15.2f}"
+            f"{write['h5scene raw'] / limits['write raw']:15.2f}"
+            f"{write['h5py gzip 4'] / write['h5scene']:11.1f}×"
+            f"{read['h5py gzip 4'] / read['h5scene']:10.1f}×"
+        )
+    print(
+        "  write, read: PhiFlow's time by ours. size: ours by PhiFlow's. write/deflate: our time\n"
+        "  by that of deflating the same bytes; raw: uncompressed, by writing them to a file."
+    )
+
+
+def print_rows(title: str, rows: dict[str, Any]) -> None:
+    """Prints named numbers."""
+    print(f"\n{title}")
+    for name, value in rows.items():
+        print(f"  {name:58}{value:12,.2f}")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
