@@ -17,12 +17,18 @@ from h5scene import errors
 from h5scene._version import __version__
 
 if TYPE_CHECKING:
+    from h5scene.interop.scene_directories import export_scenes, import_scenes
     from h5scene.scene import Scene
     from h5scene.scene_file import SceneFile
 
-__all__ = ["Scene", "SceneFile", "__version__", "errors"]
+__all__ = ["Scene", "SceneFile", "__version__", "errors", "export_scenes", "import_scenes"]
 
-_LOADED_ON_FIRST_USE = {"Scene": "h5scene.scene", "SceneFile": "h5scene.scene_file"}
+_LOADED_ON_FIRST_USE = {
+    "Scene": "h5scene.scene",
+    "SceneFile": "h5scene.scene_file",
+    "export_scenes": "h5scene.interop.scene_directories",
+    "import_scenes": "h5scene.interop.scene_directories",
+}
 
 
 def __getattr__(name: str) -> Any:

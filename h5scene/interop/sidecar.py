@@ -1,0 +1,221 @@
+"""What stands beside the npz files of an exported scene, in `_h5scene/`: all that they cannot hold.
+
+`scene.json` says what is there; the rest are npz files without pickled data, and files. The form is
+described in DIRECTORIES.md.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field, replace
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from h5scene.errors import CorruptDataError, H5SceneError
+from h5scene.format import codec
+from h5scene.interop import deflate
+from h5scene.interop.npy import ForeignNpzError
+from h5scene.interop.npz_archive import NpzArchive, PackedMember, pack
+from h5scene.interop.safe_files import opened_for_reading, read_small
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from h5scene.record import Array, FieldDescription, FieldRecord
+
+FOLDER: Final = "_h5scene"
+INDEX: Final = "scene.json"
+VERSION_KEY: Final = "h5scene_directory"
+VERSION: Final = "1.0"
+VALUES: Final = "values"
+ROWS: Final = "rows"
+_MAX_INDEX_BYTES = 1 << 28
+_NAME = re.compile(r"(?:descriptions|frames|curves|files)/[0-9]{6,12}(?:\.npz)?", re.ASCII)
+
+
+@dataclass
+class Sidecar:
+    """The content of `scene.json`.
+
+    Attributes:
+        scene: Name of the scene, where the directory cannot have it.
+        names: Given names of fields, by the beginning of the names of their npz files.
+        described: For npz files by name: the file with the description that the npz cannot hold,
+            and a fingerprint of the npz that it belongs to.
+        apart: Fields and frames that have no npz of PhiFlow's, and the file that holds each.
+        rounded: By how much of their magnitude values were rounded, by field and frame.
+        properties: By name, the property, and what stands for it in `description.json`.
+        times: Physical times of frames.
+        curves: Files of curves that have no text.
+        files: Attached files whose names cannot stand in the directory, and the files of them.
+        modes: Their modes.
+        directories: Directories whose names cannot stand there, with their modes.
+    """
+
+    scene: str | None = None
+    names: dict[str, str] = field(default_factory=dict)
+    described: dict[str, tuple[str, str]] = field(default_factory=dict)
+    apart: dict[tuple[str, int], str] = field(default_factory=dict)
+    rounded: dict[tuple[str, int], float] = field(default_factory=dict)
+    properties: dict[str, tuple[Any, Any]] = field(default_factory=dict)
+    times: dict[int, float] = field(default_factory=dict)
+    curves: dict[str, str] = field(default_factory=dict)
+    files: dict[str, str] = field(default_factory=dict)
+    modes: dict[str, int] = field(default_factory=dict)
+    directories: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def is_needed(self) -> bool:
+        """Whether there is anything in it."""
+        return self != Sidecar()
+
+    def to_json(self) -> str:
+        """Returns the text of `scene.json`."""
+        content = {
+            VERSION_KEY: VERSION,
+            "scene": self.scene,
+            "names": self.names,
+            "described": {name: list(pair) for name, pair in self.described.items()},
+            "apart": [[*key, value] for key, value in self.apart.items()],
+            "rounded": [[*key, value] for key, value in self.rounded.items()],
+            "properties": {name: list(pair) for name, pair in self.properties.items()},
+            "times": [[frame, time] for frame, time in self.times.items()],
+            "curves": self.curves,
+            "files": self.files,
+            "modes": self.modes,
+            "directories": self.directories,
+        }
+        kept = {key: value for key, value in content.items() if value not in (None, {}, [])}
+        return json.dumps(kept, indent=1)
+
+
+def read_sidecar(directory: Path) -> Sidecar | None:
+    """Returns what `scene.json` of a scene directory says; `None` where there is none of ours.
+
+    Raises:
+        CorruptDataError: It is damaged.
+        UnsafeFileError: It is a link, or too large.
+    """
+    path = directory / FOLDER / INDEX
+    if (directory / FOLDER).is_symlink() or not path.is_file():
+        return None
+    content = read_small(path, _MAX_INDEX_BYTES)
+    try:
+        given = json.loads(content.decode())
+        if not isinstance(given, dict) or VERSION_KEY not in given:
+            return None
+        version = str(given[VERSION_KEY]).split(".")[0]
+        if version != VERSION.split(".")[0]:
+            raise CorruptDataError(
+                f"{path} has version {given[VERSION_KEY]!r:.20}; this h5scene knows {VERSION}"
+            )
+        return _sidecar(given)
+    except H5SceneError:
+        raise
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise CorruptDataError(f"{path} is damaged: {error}") from error
+
+
+def _sidecar(given: dict[str, Any]) -> Sidecar:
+    """Returns the content, checked."""
+    return Sidecar(
+        scene=None if given.get("scene") is None else str(given["scene"]),
+        names={str(key): str(name) for key, name in given.get("names", {}).items()},
+        described={
+            str(npz): (_checked(place), str(fingerprint))
+            for npz, (place, fingerprint) in given.get("described", {}).items()
+        },
+        apart={
+            (str(name), int(frame)): _checked(place)
+            for name, frame, place in given.get("apart", [])
+        },
+        rounded={
+            (str(name), int(frame)): float(error) for name, frame, error in given.get("rounded", [])
+        },
+        properties={
+            str(name): (value, written)
+            for name, (value, written) in given.get("properties", {}).items()
+        },
+        times={int(frame): float(time) for frame, time in given.get("times", [])},
+        curves={str(name): _checked(place) for name, place in given.get("curves", {}).items()},
+        files={str(name): _checked(place) for name, place in given.get("files", {}).items()},
+        modes={str(name): int(mode) for name, mode in given.get("modes", {}).items()},
+        directories={str(name): int(mode) for name, mode in given.get("directories", {}).items()},
+    )
+
+
+def _checked(place: Any) -> str:
+    """Returns the name of a file in the folder, which leads nowhere else."""
+    if not isinstance(place, str) or not _NAME.fullmatch(place):
+        raise CorruptDataError(f"{place!r:.60} is no name of a file beside {INDEX}")
+    return place
+
+
+def fingerprint(archive: NpzArchive) -> str:
+    """Returns what tells the content of an npz from others'."""
+    parts = [f"{m.name} {m.crc:08x} {m.bytes}" for m in archive.members.values()]
+    return f"{deflate.crc32(';'.join(parts).encode()):08x}"
+
+
+def packed_description(
+    description: FieldDescription,
+) -> tuple[dict[str, PackedMember | Array], Any]:
+    """Returns the arrays that describe a field, named as the attributes in FORMAT.md are."""
+    described, arrays = codec.split_arrays(description)
+    attributes = codec.attributes_from_description(described)
+    members: dict[str, PackedMember | Array] = {
+        name: pack(np.asarray(value)) for name, value in attributes.items()
+    }
+    return {**members, **arrays}, described
+
+
+def packed_record(record: FieldRecord) -> dict[str, PackedMember | Array]:
+    """Returns the arrays that hold a field completely."""
+    members, _ = packed_description(record.description)
+    return {**members, VALUES: record.values}
+
+
+def read_description(path: Path, limit_bytes: int) -> tuple[FieldDescription, Array | None]:
+    """Returns the description in a file of the folder, and the values, where it has them.
+
+    Raises:
+        FormatError: It is damaged, or holds something else.
+    """
+    with opened_for_reading(path) as file:
+        archive = NpzArchive(file, limit_bytes)
+        arrays: dict[str, Any] = {}
+        for name, member in archive.members.items():
+            if archive.header(member).is_pickled:
+                raise CorruptDataError("it holds pickled data, which h5scene never writes")
+            arrays[name] = archive.read(member)
+    attrs = {name: _attribute(value) for name, value in arrays.items()}
+    description = codec.read_description(SimpleNamespace(attrs=attrs, name=path.name))
+    try:
+        boundary = codec.join_boundary(description.boundary, lambda name: arrays[name])
+    except (KeyError, TypeError) as error:
+        raise CorruptDataError(f"it lacks an array of its boundary: {error}") from error
+    return replace(description, boundary=boundary), arrays.get(VALUES)
+
+
+def _attribute(array: Array) -> Any:
+    """Returns an array as HDF5 gives an attribute: text as `str`."""
+    return array.item() if array.dtype.kind == "U" and array.ndim == 0 else array
+
+
+def read_rows(path: Path, limit_bytes: int) -> Array:
+    """Returns the rows of a curve.
+
+    Raises:
+        FormatError: It is damaged.
+    """
+    with opened_for_reading(path) as file:
+        archive = NpzArchive(file, limit_bytes)
+        if list(archive.members) != [ROWS]:
+            raise ForeignNpzError("it holds no curve")
+        rows = archive.read(archive.members[ROWS])
+    if rows.dtype != np.float64 or rows.ndim != 2 or rows.shape[1] < 2:
+        raise CorruptDataError("it holds no curve")
+    return rows
