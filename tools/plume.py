@@ -118,9 +118,10 @@ def simulate(steps: int) -> Iterator[Fields]:
 def run(scenes: dict[str, Any], steps: int, seconds: Seconds, console: Console) -> Written:
     """Simulates, and writes each frame with both libraries. Returns what was written."""
     written: Written = {}
+    console.print(f"Simulating a smoke plume, {steps} steps …")
     start = time.perf_counter()
     with progress_bar(console) as progress:
-        task = progress.add_task("smoke plume", total=steps)
+        task = progress.add_task("steps", total=steps)
         for frame, fields in enumerate(simulate(steps)):
             for library in in_turn(frame):
                 with timed(seconds, "write", library):
@@ -130,7 +131,7 @@ def run(scenes: dict[str, Any], steps: int, seconds: Seconds, console: Console) 
             scenes["h5scene"].log_scalars(frame, **curves_of(fields))
             written[frame] = {name: fingerprint(field) for name, field in fields.items()}
             progress.advance(task)
-    console.print(f"{steps} steps simulated and written in {time.perf_counter() - start:.0f} s")
+    console.print(f"Simulated and written in {time.perf_counter() - start:.0f} s")
     return written
 
 

@@ -60,12 +60,13 @@ _RAW = -_WINDOW_BITS  # without header and checksum
 _FREQUENCY_SAMPLES = 2048
 _PIECES = 8
 _PIECE_BYTES = 1024
-# Noise has 1 ± 0.01 times the pairs of equal bytes that chance gives; entropy of 7.8 bits has 1.2.
-_MAX_NOISY_PAIRS = 1.1
+# Noise has 1 ± 0.01 times as many pairs of equal bytes as chance gives. Bytes that have twice as
+# many surely shrink; below that the pieces tell.
+_MAX_NOISY_PAIRS = 2
 # Up to this size, one call is faster than looking for rows that are noise.
 _SMALL_BYTES = 1 << 15
-# What shrinks by less takes more time than it is worth.
-_MAX_WORTHWHILE = 0.98
+# What shrinks by less takes more time than it is worth: five times as long as storing it.
+_MAX_WORTHWHILE = 0.95
 
 
 def deflated(planes: Bytes, effort: Effort) -> Bytes | None:

@@ -12,11 +12,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from h5scene.errors import AlreadyExistsError, FormatError, H5SceneError, InvalidInputError
-from h5scene.format import names
 from h5scene.interop import stored
 from h5scene.interop.description_json import DESCRIPTION_FILE
 from h5scene.interop.npy import ForeignNpzError
-from h5scene.interop.scene_content import FrameFile, OtherFile, SceneContent
+from h5scene.interop.scene_content import FrameFile, OtherFile, SceneContent, field_link
 from h5scene.interop.transfer import Options, Transfer
 
 if TYPE_CHECKING:
@@ -93,7 +92,7 @@ def is_chosen(frame: FrameFile, options: Options) -> bool:
 
 def _link(frame: FrameFile) -> str:
     try:
-        return names.field_link(frame.field)
+        return field_link(frame.field)
     except InvalidInputError:
         return frame.field
 

@@ -38,6 +38,7 @@ MAX_SMALL_BYTES = 1 << 24
 """Of a member that is no plain numbers, and of all packed members that are compared unpacked."""
 
 _PIECE_BYTES = 1 << 20
+_FIRST_PIECE_BYTES = 1 << 9  # holds the header: what is left of a piece is copied each time
 _SUFFIX = ".npy"
 _LOCAL = struct.Struct("<4s5H3L2H")
 _CENTRAL = struct.Struct("<4s4B4HL2L5H2L")
@@ -144,33 +145,21 @@ class NpzArchive:
         self._file.seek(self._begin(member))
         return member.crc, member.bytes, self._exactly(member.packed_bytes)
 
-    def header(self, member: Member) -> NpyHeader:
-        """Returns what stands before the values of an array.
+    def begin(self, member: Member) -> ArrayStream:
+        """Returns an array whose header is read, and whose values are not yet.
 
         Raises:
+            UnsafeFileError: It is larger than the limit.
             CorruptDataError: It is damaged.
             ForeignNpzError: It describes no plain array.
         """
         reader = _Reader(self, member)
         header = _header(reader, member)
-        self._check_size(member, header)
-        return header
+        return ArrayStream(header, reader, self._check_size(member, header))
 
     def read(self, member: Member) -> Array:
-        """Returns an array; it can be written to.
-
-        Raises:
-            UnsafeFileError: It is larger than the limit, or a pickle that asks for more than data.
-            CorruptDataError: It is damaged.
-            ForeignNpzError: It is no plain array.
-        """
-        reader = _Reader(self, member)
-        header = _header(reader, member)
-        count = self._check_size(member, header)
-        content = np.empty(count, np.uint8)  # takes memory only as it is filled
-        reader.fill(_view(content))
-        reader.finish()
-        return array_from_bytes(header, _view(content))
+        """Returns an array; raises as `begin` and `ArrayStream.values` do."""
+        return self.begin(member).values()
 
     def _check_size(self, member: Member, header: NpyHeader) -> int:
         """Returns the length of the values, which zip and array must agree on."""
@@ -212,6 +201,31 @@ class NpzArchive:
         return content
 
 
+class ArrayStream:
+    """An array that is being read from a zip file.
+
+    Attributes:
+        header: What stands before its values.
+    """
+
+    def __init__(self, header: NpyHeader, reader: _Reader, count: int):
+        self.header = header
+        self._reader = reader
+        self._count = count
+
+    def values(self) -> Array:
+        """Returns the array, which can be written to; can be called once.
+
+        Raises:
+            UnsafeFileError: It is a pickle that asks for more than data.
+            CorruptDataError: It is damaged.
+        """
+        content = np.empty(self._count, np.uint8)  # takes memory only as it is filled
+        self._reader.fill(_view(content))
+        self._reader.finish()
+        return array_from_bytes(self.header, _view(content))
+
+
 class _Reader:
     """The unpacked bytes of one member, in order."""
 
@@ -223,6 +237,7 @@ class _Reader:
         self._unpacker = deflate.decompressor() if member.method == _DEFLATED else None
         self._packed = b""
         self._crc = 0
+        self._piece_bytes = _FIRST_PIECE_BYTES
 
     def take(self, count: int) -> bytes:
         """Returns the next bytes."""
@@ -273,7 +288,8 @@ class _Reader:
         """Returns the next bytes as they stand in the file; none at the end of the member."""
         file = self._archive._file
         file.seek(self._place)
-        piece = file.read(min(most, _PIECE_BYTES, self._end - self._place))
+        piece: bytes = file.read(min(most, self._piece_bytes, self._end - self._place))
+        self._piece_bytes = _PIECE_BYTES
         self._place += len(piece)
         return piece
 

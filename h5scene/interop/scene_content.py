@@ -12,6 +12,7 @@ import re
 import stat
 from collections import OrderedDict
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 from h5scene.errors import (
@@ -30,7 +31,7 @@ from h5scene.interop.description_json import (
     property_from_plain,
 )
 from h5scene.interop.log_text import curve_name, log_from_rows, rows_from_log
-from h5scene.interop.npy import ForeignNpzError
+from h5scene.interop.npy import ForeignNpzError, NpyHeader
 from h5scene.interop.npz import (
     DATA,
     ArrayForm,
@@ -51,6 +52,10 @@ NPZ_SUFFIX: Final = ".npz"
 _FRAME_FILE = re.compile(r"(.+)_([0-9]{6}|[1-9][0-9]{6,17})\.npz", re.ASCII | re.DOTALL)
 _MAX_LOG_BYTES = 1 << 26
 _MAX_KNOWN_FORMS = 64
+
+
+field_link = lru_cache(maxsize=1024)(names.field_link)
+"""Names of a few fields, asked for with each of their frames."""
 
 
 def frame_of_file(name: str) -> tuple[str, int] | None:
@@ -152,28 +157,31 @@ class SceneContent:
             return FieldRecord(description, values)
         with opened_for_reading(path) as stream:
             archive = NpzArchive(stream, self.limit_bytes)
-            description, form = self._form(archive, file)
+            if DATA not in archive.members:
+                raise ForeignNpzError("it has no array 'data'")
+            data = archive.begin(archive.members[DATA])
+            description, form = self._form(archive, file, data.header)
             described = self.sidecar.described.get(file.path)
             if described is not None and described[1] == beside.fingerprint(archive):
                 description, _ = beside.read_description(
                     self.path / beside.FOLDER / described[0], self.limit_bytes
                 )
-            data = archive.read(archive.members[DATA])
-        return FieldRecord(description, form.values_from_data(data))
+            values = form.values_from_data(data.values())
+        return FieldRecord(description, values)
 
-    def _form(self, archive: NpzArchive, file: FrameFile) -> tuple[FieldDescription, NpzForm]:
+    def _form(
+        self, archive: NpzArchive, file: FrameFile, header: NpyHeader
+    ) -> tuple[FieldDescription, NpzForm]:
         """Returns the description of a field; the same one for all files that say the same."""
         members = archive.members
-        if DATA not in members:
-            raise ForeignNpzError("it has no array 'data'")
-        header = archive.header(members[DATA])
         if header.is_pickled:
             raise ForeignNpzError("its values are no numbers")
         others = [member for name, member in members.items() if name != DATA]
         if sum(member.packed_bytes for member in others) > MAX_SMALL_BYTES:
             raise ForeignNpzError("it holds large arrays beside its values")
         packed = tuple((member.name, *archive.packed(member)) for member in others)
-        key = (packed, tuple(members), header, self._stem(file))
+        stem = self._stem(file)
+        key = (packed, tuple(members), header, stem)
         if key in self._forms:
             self._forms.move_to_end(key)
             return self._forms[key]
@@ -182,7 +190,6 @@ class SceneContent:
         description, form = description_from_npz(small, tuple(members), data)
         if not reproduces(description, form):
             raise ForeignNpzError("h5scene could not write the same arrays again")
-        stem = self._stem(file)
         if stem is not None:
             description = with_stem(description, stem)
         self._forms[key] = description, form
@@ -194,7 +201,7 @@ class SceneContent:
         """Returns the beginning of the name of a file, where export would choose another name."""
         parts = frame_of_file(file.path)
         assert parts is not None
-        link = names.field_link(file.field)
+        link = field_link(file.field)
         usual = frame_file(usual_stem(link), file.frame)
         return None if usual == file.path and file.frame <= 999_999 else parts[0]
 

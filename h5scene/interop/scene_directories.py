@@ -308,30 +308,31 @@ def _add_scene(found: Found, directory: Path, options: Options, *, is_only: bool
 
 def _is_scene(directory: Path) -> bool:
     """Whether a directory is a scene, and not one of scenes."""
-    try:
-        with os.scandir(directory) as entries:
-            for entry in entries:
-                name = entry.name
-                if name in (DESCRIPTION_FILE, FOLDER) or frame_of_file(name) is not None:
-                    return True
-    except OSError:
-        return False
     series, _, number = directory.name.rpartition("_")
     is_numbered = bool(series) and number.isdecimal() and len(number) >= 6
-    return is_numbered and not _holds_scenes(directory)
+    return _has_files_of_a_scene(directory) or (is_numbered and not _holds_scenes(directory))
+
+
+def _has_files_of_a_scene(directory: Path) -> bool:
+    """Whether something in a directory has a name that only scenes have."""
+    try:
+        with os.scandir(directory) as entries:
+            return any(
+                entry.name in (DESCRIPTION_FILE, FOLDER) or frame_of_file(entry.name) is not None
+                for entry in entries
+            )
+    except OSError:
+        return False
 
 
 def _holds_scenes(directory: Path) -> bool:
     """Whether some directory inside is a scene."""
     try:
         with os.scandir(directory) as entries:
-            return any(
-                _is_scene(Path(entry.path))
-                for entry in entries
-                if entry.is_dir(follow_symlinks=False) and entry.name not in ("src", "images")
-            )
+            inside = [Path(entry) for entry in entries if entry.is_dir(follow_symlinks=False)]
     except OSError:
         return False
+    return any(map(_has_files_of_a_scene, inside))
 
 
 def _places(file: SceneFile, options: Options, done: Transfer, insensitive: bool) -> dict[str, str]:

@@ -188,9 +188,10 @@ def read_description(path: Path, limit_bytes: int) -> tuple[FieldDescription, Ar
         archive = NpzArchive(file, limit_bytes)
         arrays: dict[str, Any] = {}
         for name, member in archive.members.items():
-            if archive.header(member).is_pickled:
+            array = archive.begin(member)
+            if array.header.is_pickled:
                 raise CorruptDataError("it holds pickled data, which h5scene never writes")
-            arrays[name] = archive.read(member)
+            arrays[name] = array.values()
     attrs = {name: _attribute(value) for name, value in arrays.items()}
     description = codec.read_description(SimpleNamespace(attrs=attrs, name=path.name))
     try:

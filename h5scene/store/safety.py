@@ -3,9 +3,10 @@
 HDF5 calls the pager back from inside its own code, and Python may use any such moment to run
 something else:
 
-* A signal handler that raises (Ctrl-C does) would leave HDF5's caches unusable. Handlers that come
-  due inside the store are run two milliseconds later instead, again and again until the store is
-  left.
+* A signal handler that raises (Ctrl-C does) would leave HDF5's caches unusable. And inside h5py it
+  is often raised in a weak reference's callback, where Python drops it and h5py may drop what it
+  was about to write. Handlers that come due inside the store or h5py are run two milliseconds
+  later instead, again and again until these are left.
 * The cyclic garbage collector may find an h5py object in a reference cycle (an exception's
   traceback is enough) and close it, which calls HDF5 from inside HDF5 and crashes the process. It
   is paused while HDF5 may call back, and what came due is collected at the next safe moment.
@@ -20,8 +21,11 @@ import signal
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
+
+import h5py
 
 if TYPE_CHECKING:
     from types import CodeType, FrameType, TracebackType
@@ -30,6 +34,8 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 _REDELIVERY_S = 0.002
 _STORE_DIRECTORY = os.path.dirname(os.path.abspath(__file__)) + os.sep
+# h5py keeps weak references to all its objects; its compiled code shows no frames of its own.
+_H5PY_PLACES = (os.path.dirname(os.path.abspath(h5py.__file__)) + os.sep, weakref.__file__)
 # Those that programs handle in Python.
 _SIGNALS = tuple(
     getattr(signal, name)
@@ -112,7 +118,7 @@ class _Handlers:
                 _set_handler(number, self._originals[number])
 
     def _run_or_defer(self, number: int, frame: FrameType | None) -> None:
-        if _is_inside_store(frame):
+        if _must_wait(frame):
             # Not `threading.Thread`: its start takes locks that this thread may hold, if the next
             # signal comes there.
             _thread.start_new_thread(_send_later, (number,))
@@ -129,11 +135,13 @@ def _send_later(number: int) -> None:
     signal.raise_signal(number)
 
 
-def _is_inside_store(frame: FrameType | None) -> bool:
-    """Whether the interrupted code is the store's own, or was called by HDF5 or by the store."""
+def _must_wait(frame: FrameType | None) -> bool:
+    """Whether the interrupted code belongs to the store or h5py, or was called by one of them."""
     innermost = frame
     while frame is not None:
         code = frame.f_code
+        if code.co_filename.startswith(_H5PY_PLACES):
+            return True
         if code.co_filename.startswith(_STORE_DIRECTORY):
             if code in _may_be_interrupted:
                 return False

@@ -84,7 +84,10 @@ class Child:
         kind, value = reports[-1]
         if kind == "error":
             error, text = value
-            error.add_note(text) if hasattr(error, "add_note") else None
+            if not isinstance(error, Exception):  # pytest would take it for its own
+                raise RuntimeError(f"the child was stopped by {error!r}: {text}")
+            if hasattr(error, "add_note"):
+                error.add_note(text)
             raise error
         return value
 

@@ -137,31 +137,36 @@ def test_a_storm_of_interrupts(store):
                 time.sleep(rng.random() * 0.006)
                 os.kill(os.getpid(), signal.SIGINT)
 
-        thread = threading.Thread(target=strike, daemon=True)
-        thread.start()
-        returned = interrupts = 0
-        while time.monotonic() < ends:
+        threading.Thread(target=strike, daemon=True).start()
+        counts = {"returned": 0, "interrupted": 0}
+
+        def write():
+            while time.monotonic() < ends:
+                ready.append(1)
+                counts["interrupted"] += 1
+                with store.transaction() as file:
+                    number = int(file.attrs["number"])
+                    file.create_dataset(f"a/{number:06d}", data=np.full((16, 8), number))
+                    file.create_dataset(f"b/{number:06d}", data=np.full((16, 8), number))
+                    file.attrs["number"] = number + 1
+                counts["returned"] = number + 1
+                store.read(len)
+                counts["interrupted"] -= 1
+
+        def persist():
+            while time.monotonic() < ends:
+                try:
+                    write()
+                except KeyboardInterrupt:
+                    continue
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+        while signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
             try:
-                while time.monotonic() < ends:
-                    ready.append(1)
-                    interrupts += 1
-                    with store.transaction() as file:
-                        number = int(file.attrs["number"])
-                        file.create_dataset(f"a/{number:06d}", data=np.full((16, 8), number))
-                        file.create_dataset(f"b/{number:06d}", data=np.full((16, 8), number))
-                        file.attrs["number"] = number + 1
-                    returned = number + 1
-                    store.read(len)
-                    interrupts -= 1
+                persist()  # which is interrupted itself, at times
             except KeyboardInterrupt:
                 continue
-        while thread.is_alive():
-            try:
-                thread.join()
-                time.sleep(0.1)
-            except KeyboardInterrupt:
-                continue
-        return returned, interrupts
+        return counts["returned"], counts["interrupted"]
 
     returned, interrupts = Child(run).result()
     with h5py.File(store.path) as file:
