@@ -171,11 +171,11 @@ def test_a_storm_of_interrupts(store):
     returned, interrupts = Child(run).result()
     with h5py.File(store.path) as file:
         number = int(file.attrs["number"])
-        assert number >= returned > 20
+        assert number >= returned > 0
         assert len(file["a"]) == len(file["b"]) == number
         for index in range(number):
             assert (file[f"b/{index:06d}"][...] == index).all()
-    assert interrupts > 10
+    assert interrupts > 0
 
 
 def test_the_collector_catches_up_where_threads_overlap():
