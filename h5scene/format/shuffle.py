@@ -24,13 +24,17 @@ _SMALL_BYTES = 1 << 14  # one NumPy call is faster than several up to here
 
 def shuffled(values: Array) -> Bytes:
     """Returns a row for each byte of a value; rows have an entry for each value, in C order."""
-    values = np.ascontiguousarray(values).reshape(-1)
     size_bytes = values.dtype.itemsize
     planes = np.empty((size_bytes, values.size), np.uint8)
-    if _IS_LITTLE and size_bytes in (*_SIZES, 16) and values.nbytes > _SMALL_BYTES:
-        _split(values.view(_unsigned(min(size_bytes, 8))), planes)
+    if not _IS_LITTLE or size_bytes not in (*_SIZES, 16) or values.nbytes <= _SMALL_BYTES:
+        together = np.ascontiguousarray(values).reshape(-1)
+        planes[...] = together.view(np.uint8).reshape(-1, size_bytes).T
+    elif size_bytes == 16:
+        halves = np.ascontiguousarray(values).reshape(-1).view(np.uint64)
+        _split(np.ascontiguousarray(halves[0::2]), planes[:8])
+        _split(np.ascontiguousarray(halves[1::2]), planes[8:])
     else:
-        planes[...] = values.view(np.uint8).reshape(-1, size_bytes).T
+        _split(values.view(_unsigned(size_bytes)), planes)
     return planes
 
 
@@ -63,20 +67,22 @@ def _unsigned(size_bytes: int) -> np.dtype[Any]:
 
 
 def _split(values: npt.NDArray[Any], planes: Bytes) -> None:
-    """Fills the rows from whole numbers, low bytes first; two of them for 16 rows."""
+    """Fills the rows from whole numbers, low bytes first. The numbers may lie anywhere."""
     count = len(planes)
     if count == 1:
-        planes[0] = values
+        planes[0] = values.reshape(-1)
     elif count == 2:
+        values = np.ascontiguousarray(values).reshape(-1)
         planes[0] = values
         planes[1] = values >> 8
-    elif count == 16:
-        _split(np.ascontiguousarray(values[0::2]), planes[:8])
-        _split(np.ascontiguousarray(values[1::2]), planes[8:])
     else:
-        half = count // 2
-        _split(values.astype(_unsigned(half)), planes[:half])
-        _split(values.view(_unsigned(half))[1::2].copy(), planes[half:])
+        half = _unsigned(count // 2)
+        _split(values.astype(half, order="C"), planes[: count // 2])
+        if values.strides[-1] == count:
+            high = values.view(half)[..., 1::2]
+        else:
+            high = (values >> 4 * count).astype(half, order="C")
+        _split(np.ascontiguousarray(high), planes[count // 2 :])
 
 
 def _join(planes: Bytes, values: npt.NDArray[Any]) -> None:
