@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -520,3 +522,69 @@ def test_modes_and_empty_directories_stand_in_the_file(parent: Path, file: Path)
         assert files["nothing"].shape == (0,)
     with SceneFile(file, "r") as opened:
         assert "empty/inside" in stored.directories(opened, "sim_000000")
+
+
+def test_verifying_finds_a_changed_value_and_a_changed_description(
+    parent: Path, file: Path
+) -> None:
+    import_scenes(parent, file)
+    with h5py.File(file, "r+") as h5:
+        scene = h5["sim_000000"]
+        scene["_curves/loss"][0, 1] = 7
+        scene["_files/run.sh"][0] = 0
+        scene["_files/info.log"].attrs["mode"] = 0o600
+        scene.attrs["viscosity"] = "0.2"
+        scene["velocity"].attrs["boundary"] = '{"type": "periodic"}'
+        del scene["_files/nothing"]
+        h5["sim_000001/smoke/000000"].attrs["max_relative_error"] = 0.5
+    problems = import_scenes(parent / "sim_000000", file, verify=True, frames=[0]).problems
+    found = {Path(problem.path).name: problem.message for problem in problems}
+    assert found == {
+        "velocity_000000.npz": "the descriptions of the field differ",
+        "description.json": "properties differ: viscosity",
+        "curves": "curves differ: loss",
+        "run.sh": "the files differ",
+        "info.log": "the mode is 600",
+    }
+    problems = import_scenes(parent / "sim_000001", file, verify=True).problems
+    assert [problem.message for problem in problems] == ["the values are rounded differently"]
+
+
+MEMORY = """
+import sys
+import h5scene
+h5scene.import_scenes, h5scene.SceneFile
+
+def peak():
+    status = open("/proc/self/status").read()
+    return int(status.partition("VmHWM:")[2].split()[0])
+
+before = peak()
+directory, file, out = sys.argv[1:]
+done = h5scene.import_scenes(directory, file, verify=True)
+exported = h5scene.export_scenes(file, out, verify=True)
+print(done.frames, exported.frames, len(done.problems + exported.problems), peak() - before)
+"""
+
+
+def test_memory_stays_below_three_frames(tmp_path: Path, file: Path) -> None:
+    frame_bytes = 24 << 20
+    scene = tmp_path / "data" / "sim_000000"
+    scene.mkdir(parents=True)
+    values = np.zeros((frame_bytes // 4 // 256, 256), np.float32)
+    values[:, ::16] = np.random.default_rng(0).normal(size=(len(values), 16))
+    arrays = {
+        "dim_names": ["x", "y"],
+        "dim_types": ["spatial", "spatial"],
+        "field_type": "CenteredGrid",
+        "lower": [0, 0],
+        "upper": [1, 1],
+        "extrapolation": np.asarray({"type": "periodic"}),
+    }
+    for frame in range(4):
+        np.savez(scene / f"smoke_{frame:06d}.npz", **arrays, data=values)
+    command = [sys.executable, "-c", MEMORY, *map(str, (tmp_path / "data", file, tmp_path / "out"))]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    frames, exported, problems, peak_kib = map(int, done.stdout.split())
+    assert (frames, exported, problems) == (4, 4, 0)
+    assert peak_kib << 10 < 3 * frame_bytes
