@@ -241,6 +241,10 @@ def _open_hdf5(pager: Pager, *, is_writable: bool) -> h5py.File:
         if pager.error is not None:
             raise from_pager(pager.error, path) from pager.error
         raise CorruptDataError(f"HDF5 cannot open {path}: {error}", file=path) from error
+    finally:
+        # The list refers to the pager. Kept alive by the frame of an exception until Python has
+        # ended, it would be released by HDF5 into an interpreter that is gone.
+        access.close()
     file = h5py.File(identifier)
     pager.is_open = True
     if pager.error is not None:
