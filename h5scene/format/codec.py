@@ -68,6 +68,16 @@ def text_names(names: Iterable[Any]) -> list[str]:
     return [name for name in names if isinstance(name, str)]
 
 
+def link_names(group: h5py.Group) -> list[str]:
+    """Returns the names of the members of a group that are UTF-8, faster than h5py does."""
+    links: list[bytes] = []
+    group.id.links.iterate(links.append)
+    try:
+        return [link.decode() for link in links]
+    except UnicodeDecodeError:
+        return text_names(group)
+
+
 def has_member(group: h5py.Group, path: str) -> bool:
     """Whether a group has a member of this path, whose earlier parts must exist."""
     return bool(group.id.links.exists(path.encode()))

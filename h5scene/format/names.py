@@ -131,6 +131,8 @@ def whole_number(value: Any, what: str) -> int:
 
 def frame_of_link(link: str) -> int | None:
     """Returns the number of the frame of this name; `None` when it is not the name of one."""
+    if len(link) == layout.MIN_FRAME_DIGITS and link.isascii() and link.isdigit():
+        return int(link)  # nearly all, and scenes may have very many
     if not _FRAME.fullmatch(link):
         return None
     number = int(link)

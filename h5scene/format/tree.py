@@ -79,7 +79,7 @@ class SceneTree:
 
     def scene_names(self) -> tuple[str, ...]:
         """Returns the names of all scenes, sorted."""
-        return tuple(sorted(link for link in codec.text_names(self.h5) if self.has_scene(link)))
+        return tuple(sorted(link for link in codec.link_names(self.h5) if self.has_scene(link)))
 
     def has_scene(self, scene: str) -> bool:
         """Whether there is a scene of this name; false when something else has the name."""
@@ -156,7 +156,7 @@ class SceneTree:
 
     def frames(self, scene: str, field_link: str) -> tuple[int, ...]:
         """Returns the numbers of the frames of a stored field, sorted."""
-        numbers = map(names.frame_of_link, codec.text_names(self.h5[scene][field_link]))
+        numbers = map(names.frame_of_link, codec.link_names(self.h5[scene][field_link]))
         return tuple(sorted(number for number in numbers if number is not None))
 
     def plan_frame(

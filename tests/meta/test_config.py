@@ -100,7 +100,7 @@ def test_requirements_have_lower_bounds() -> None:
 
 
 def test_scripts_need_nothing_but_python_before_they_have_an_environment() -> None:
-    scripts = (ROOT / "tools" / name for name in ("demo", "test", "environment.py"))
+    scripts = (ROOT / "tools" / name for name in ("bench", "demo", "test", "environment.py"))
     assert _imports(scripts) <= sys.stdlib_module_names | {"environment"}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import sys
 import threading
 import zlib
 from collections.abc import Iterator
@@ -189,6 +190,30 @@ def test_regions(monkeypatch: Any, shape: tuple[int, ...], dtype: Any, data: Any
             "d", data=values, chunks=chunk, compression=gzip, shuffle=data.draw(st.booleans())
         )
         assert same(read(dataset, region, data.draw(st.integers(1, 3))), values[region])
+
+
+def test_libraries_need_not_be_installed(tmp_path: Path) -> None:
+    """Files of a process without them are read by one with them, and back."""
+    program = """
+import sys
+sys.modules["isal"] = sys.modules["deflate"] = None
+import h5py, numpy as np
+from h5scene.format import deflate
+from h5scene.format.chunks import read_array, write_array
+assert (deflate.isal_zlib, deflate.libdeflate) == (None, None)
+with h5py.File(sys.argv[1], "r+") as file:
+    values = read_array(file["d"].id, file["d"].dtype, workers=2)
+    write_array(file, "e", values, "fast", workers=2)
+"""
+    path = tmp_path / "plain.h5"
+    values = smooth(LARGE)
+    with h5py.File(path, "w", libver=("v108", "v110")) as file:
+        write_array(file, "d", values, "fast", workers=2)
+    command = [sys.executable, "-W", "error", "-c", program, str(path)]
+    subprocess.run(command, check=True, timeout=120)
+    with h5py.File(path) as file:
+        assert same(read(file["e"]), values)
+        assert same(file["e"][...], values)
 
 
 # --- what is worth compressing --------------------------------------------------------------------
