@@ -435,7 +435,9 @@ class SceneFile:
             with self._located(scene):
                 texts[scene] = properties.property_texts(update)
         with self._transaction() as file:
-            for scene, group in {scene: file.scene(scene) for scene in texts}.items():
+            groups = {scene: file.scene(scene) for scene in texts}
+            self._check_properties(groups)
+            for scene, group in groups.items():
                 properties.write_properties(group, texts[scene], replace=replace)
 
     def remove_property(self, scenes: Iterable[str], name: str) -> None:
@@ -445,8 +447,16 @@ class SceneFile:
             SceneNotFoundError: There is no such scene.
         """
         with self._transaction() as file:
-            for group in [file.scene(scene) for scene in scenes]:
+            groups = {scene: file.scene(scene) for scene in scenes}
+            self._check_properties(groups)
+            for group in groups.values():
                 properties.remove_property(group, name)
+
+    def _check_properties(self, groups: Mapping[str, h5py.Group]) -> None:
+        """Raises CorruptDataError where the stored properties of a scene cannot be changed."""
+        for scene, group in groups.items():
+            with self._located(scene):
+                properties.check_properties(group)
 
     # --- times and curves -------------------------------------------------------------------------
 
@@ -484,6 +494,10 @@ class SceneFile:
 
         def put(file: tree.SceneTree) -> None:
             groups = {scene: file.scene(scene) for scene in rows}
+            for scene, group in groups.items():  # all that can be refused, before any change
+                if layout.TIMES_DATASET in group:
+                    with self._located(scene):
+                        tables.check_table(group[layout.TIMES_DATASET])
             for scene, row in rows.items():
                 tables.put_row(groups[scene], layout.TIMES_DATASET, layout.TIME_COLUMNS, row)
 
@@ -530,6 +544,9 @@ class SceneFile:
                 group = file.scene(scene).get(layout.CURVES_GROUP, {})
                 for name, row in values.items():
                     stored = group.get(name)
+                    if stored is not None:
+                        with self._located(scene):
+                            tables.check_table(stored)
                     if stored is not None and stored.shape[1:] != (1 + len(row),):
                         raise InvalidInputError(
                             f"curve {name!r} of {file.where(scene)} has {stored.shape[1] - 1} "

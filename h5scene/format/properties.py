@@ -66,6 +66,15 @@ def write_properties(scene: h5py.Group, texts: Mapping[str, str], *, replace: bo
         _write_dataset(scene, in_dataset)
 
 
+def check_properties(scene: h5py.Group) -> None:
+    """Raises when properties cannot be changed.
+
+    Raises:
+        CorruptDataError: The dataset of properties is not what FORMAT.md says.
+    """
+    _read_dataset(scene)
+
+
 def remove_property(scene: h5py.Group, name: str) -> None:
     """Removes one property, where the scene has it."""
     in_dataset = _read_dataset(scene)

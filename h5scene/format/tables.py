@@ -36,7 +36,7 @@ def append_row(group: h5py.Group, name: str, columns: Sequence[str], row: Sequen
             chunks=(_CHUNK_ROWS, len(columns)),
         )
         table.attrs[layout.COLUMNS_ATTR] = dump_json(list(columns), layout.COLUMNS_ATTR)
-    _check_table(table)
+    check_table(table)
     rows = table.shape[0]
     table.resize(rows + 1, axis=0)
     table[rows] = row
@@ -63,7 +63,7 @@ def put_row(group: h5py.Group, name: str, columns: Sequence[str], row: Sequence[
     """
     table = group.get(name)
     if table is not None:
-        _check_table(table)
+        check_table(table)
         # Rows are in any order, so all keys count: 0.2 ms for 10,000 of them.
         found = np.flatnonzero(table[:, 0] == row[0])
         if found.size:
@@ -81,14 +81,14 @@ def read_table(group: h5py.Group, name: str) -> Array:
     table = group.get(name)
     if table is None:
         return np.empty((0, 0))
-    _check_table(table)
+    check_table(table)
     columns = load_json(read_attribute(table, layout.COLUMNS_ATTR))
     if not isinstance(columns, list) or len(columns) != table.shape[1]:
         raise CorruptDataError(f"{table.name} has {table.shape[1]} columns, named {columns!r}")
     return read_values(table)
 
 
-def _check_table(table: Any) -> None:
+def check_table(table: Any) -> None:
     """Raises CorruptDataError when the object is no table of float64."""
     is_table = isinstance(table, h5py.Dataset) and table.ndim == 2 and table.dtype == np.float64
     if not is_table or layout.COLUMNS_ATTR not in table.attrs:

@@ -109,8 +109,15 @@ def test_padding_is_that_of_phiflow(field: Field) -> None:
     assume(padded.size)  # PhiFlow loses an empty component whose padding has a batch dim
     event(type(field.boundary).__name__)
     expected = padded if dtype.kind == "c" or padded.dtype.kind != "c" else padded.real
+    values = record_from_field(field).values
     with np.errstate(all="ignore"):
-        assert_same_bits(record_from_field(field).values, expected.astype(dtype))
+        expected = expected.astype(dtype)
+    if dtype.kind == "c":
+        # PhiFlow's complex arithmetic changes the other part of a number that is not one.
+        undefined = np.isnan(expected)
+        assert np.isnan(values)[undefined].all()
+        values, expected = values[~undefined], expected[~undefined]
+    assert_same_bits(values, expected)
 
 
 def is_order_certain(boundary: Any) -> bool:
