@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from types import TracebackType
 
+    import h5py
+
     from h5scene.format.filters import Compression
     from h5scene.record import Array, FieldRecord
     from h5scene.store import Durability, Store

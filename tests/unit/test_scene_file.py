@@ -1222,6 +1222,41 @@ def test_damaged_properties_are_reported(file: SceneFile, path: Path) -> None:
     assert (caught.value.file, caught.value.location) == (str(path), f"/{S0}")
 
 
+def no_properties(scene: h5py.Group) -> None:
+    scene["_properties"] = np.frombuffer(b"{", np.uint8)
+
+
+def no_table(scene: h5py.Group) -> None:
+    scene["_times"] = np.zeros(3)
+
+
+def no_curve(scene: h5py.Group) -> None:
+    scene.create_group("_curves/loss")
+
+
+@pytest.mark.parametrize(
+    ("damage", "write"),
+    [
+        (no_properties, lambda file: file.put_properties({S0: {"a": 1}, S1: {"a": 1}})),
+        (no_properties, lambda file: file.remove_property([S0, S1], "dt")),
+        (no_table, lambda file: file.put_times(0, {S0: 9.0, S1: 9.0})),
+        (no_curve, lambda file: file.log_scalars(9, {S0: {"loss": [9]}, S1: {"loss": [9]}})),
+    ],
+    ids=["put_properties", "remove_property", "put_times", "log_scalars"],
+)
+def test_damage_in_one_scene_leaves_others_unchanged(
+    file: SceneFile, path: Path, damage: Any, write: Any
+) -> None:
+    change(path, lambda h5: damage(h5[S1]))
+    before = content(path)
+    with file.transaction():  # which goes on, as after all errors that come before a change
+        with pytest.raises(CorruptDataError) as caught:
+            write(file)
+        assert (caught.value.file, caught.value.location) == (str(path), f"/{S1}")
+        assert file.properties(S0) == {"dt": 0.5, "kind": "in the dataset"}
+    assert content(path) == before
+
+
 def test_a_change_by_another_program_is_seen(file: SceneFile, path: Path) -> None:
     assert file.read_frame(S0, "smoke", 0) == centered(1.0)
 
