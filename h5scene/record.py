@@ -117,6 +117,9 @@ class FieldRecord:
     __hash__ = None  # type: ignore[assignment]  # an array of 25 MB is no dictionary key
 
 
+_COMPARED_BYTES = 1 << 20
+
+
 def same_bits(a: Array, b: Array) -> bool:
     """Whether two arrays have one dtype, one shape and the same bits.
 
@@ -124,7 +127,12 @@ def same_bits(a: Array, b: Array) -> bool:
     """
     if a.dtype != b.dtype or a.shape != b.shape:
         return False
-    return a is b or bool(np.array_equal(_bytes(a), _bytes(b)))
+    if a is b:
+        return True
+    x, y = _bytes(a), _bytes(b)
+    # Piece by piece: comparing takes as much memory as what is compared.
+    pieces = (slice(i, i + _COMPARED_BYTES) for i in range(0, x.size, _COMPARED_BYTES))
+    return all(np.array_equal(x[piece], y[piece]) for piece in pieces)
 
 
 def _bytes(array: Array) -> npt.NDArray[np.uint8]:

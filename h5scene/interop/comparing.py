@@ -5,26 +5,22 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from h5scene.errors import CorruptDataError, H5SceneError
 from h5scene.interop import stored
 from h5scene.interop.description_json import DESCRIPTION_FILE, same_value
 from h5scene.interop.importing import is_chosen
 from h5scene.interop.npy import ForeignNpzError
 from h5scene.interop.plain_trees import same
+from h5scene.record import same_bits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from h5scene.interop.scene_content import FrameFile, SceneContent
     from h5scene.interop.transfer import Options
-    from h5scene.record import Array
     from h5scene.scene_file import SceneFile
 
 Difference = tuple[str, H5SceneError]
-
-_PIECE_BYTES = 1 << 20
 
 
 def differences(
@@ -86,7 +82,7 @@ def _compare_frame(content: SceneContent, file: SceneFile, frame: FrameFile) -> 
     found = file.read_frame(scene, frame.field, frame.frame)
     if found.description != record.description:
         return "the descriptions of the field differ"
-    if not _same(found.values, record.values):
+    if not same_bits(found.values, record.values):
         return "the values differ"
     error = content.sidecar.rounded.get((frame.field, frame.frame), 0.0)
     if file.max_relative_error(scene, frame.field, frame.frame) != error:
@@ -126,24 +122,11 @@ def _compare_curves(content: SceneContent, file: SceneFile, is_export: bool) -> 
     ours = stored.curve_rows(file, content.scene)
     theirs, _ = content.read_curves()
     wrong = [
-        name for name, rows in theirs.items() if name not in ours or not _same(ours[name], rows)
+        name for name, rows in theirs.items() if name not in ours or not same_bits(ours[name], rows)
     ]
     if is_export:
         wrong += [name for name in ours if name not in theirs]
     return f"curves differ: {', '.join(sorted(wrong))}" if wrong else None
-
-
-def _same(a: Array, b: Array) -> bool:
-    """Whether two arrays have the same dtype, shape and bits; takes no memory of their size."""
-    if a.dtype != b.dtype or a.shape != b.shape:
-        return False
-    bytes_of_a, bytes_of_b = (
-        np.ascontiguousarray(array).reshape(-1).view(np.uint8) for array in (a, b)
-    )
-    return all(
-        np.array_equal(bytes_of_a[i : i + _PIECE_BYTES], bytes_of_b[i : i + _PIECE_BYTES])
-        for i in range(0, bytes_of_a.size, _PIECE_BYTES)
-    )
 
 
 def _compare_others(
