@@ -131,9 +131,10 @@ def test_everything_else_waits_for_it(file: SceneFile, gate: Gate, name: str) ->
 # --- errors ---------------------------------------------------------------------------------------
 
 
-def test_errors_are_raised_once_by_the_next_call(file: SceneFile) -> None:
+def test_errors_are_raised_once_by_the_next_call(file: SceneFile, gate: Gate) -> None:
     file.write_frame(0, {"missing": {"f": centered()}})
-    file.write_frame(1, {S: {"f": centered()}})
+    file.write_frame(1, {S: {"f": centered()}})  # put while the first has not failed yet
+    gate.opened.set()
     with pytest.raises(SceneNotFoundError, match="no scene 'missing'") as caught:
         file.flush()
     assert (caught.value.file, caught.value.location) == (file.path, "/missing")
