@@ -312,6 +312,16 @@ def arranged(values: Sequence[Any], dims: Shape) -> Any:
     return math.unpack_dim(math.layout([*values], batch("_scenes")), "_scenes", dims)
 
 
+def merged(values: Any, more: Mapping[str, Any], what: str) -> dict[str, Any]:
+    """Returns what a call was given as a dict, and as keywords, which win."""
+    try:
+        return {**dict(values), **more}
+    except (TypeError, ValueError) as error:
+        raise InvalidInputError(
+            f"{what} must be a dict by name, not {type(values).__name__} {values!r}"
+        ) from error
+
+
 def in_all(dicts: Sequence[Mapping[Any, Any]]) -> list[Any]:
     """Returns the keys that all dicts have, sorted."""
     return sorted(set.intersection(*(set(entries) for entries in dicts)))

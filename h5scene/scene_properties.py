@@ -12,7 +12,7 @@ from h5scene.phi_fields import tensor_from_record, tensor_record_from_tensor
 from h5scene.record import TensorRecord
 
 if TYPE_CHECKING:
-    from h5scene.scene import Scene
+    from h5scene.scene_values import SceneValues
 
 
 class SceneProperties(dict[str, Any]):
@@ -21,7 +21,7 @@ class SceneProperties(dict[str, Any]):
     A list or dict *in* it is a copy: changing that changes nothing else.
     """
 
-    def __init__(self, scene: Scene, properties: Mapping[str, Any]):
+    def __init__(self, scene: SceneValues, properties: Mapping[str, Any]):
         super().__init__(properties)
         self._scene = scene
 

@@ -58,7 +58,9 @@ def _members() -> Iterator[tuple[str, Any]]:
         if isinstance(value, str):
             continue
         yield name, value
-        for member_name, member in vars(value).items():
+        # A class has members of the classes that it is made of, too.
+        sources = inspect.getmro(value)[:-1] if inspect.isclass(value) else (value,)
+        for member_name, member in (item for part in sources for item in vars(part).items()):
             own = inspect.isclass(value) or inspect.isclass(member)
             if own and not member_name.startswith("_"):
                 # Behind a property or a static method is the function that has the docstring.

@@ -421,7 +421,7 @@ READS: dict[str, Callable[[SceneFile], Any]] = {
 
 
 def test_all_calls_are_tested() -> None:
-    names = {name for name in vars(SceneFile) if not name.startswith("_")}
+    names = {name for name in dir(SceneFile) if not name.startswith("_")}
     tested_elsewhere = {"path", "mode", "close", "transaction", "flush"}
     assert names - tested_elsewhere == {*WRITES, *READS}
 

@@ -1,0 +1,148 @@
+"""The part of `Scene` that writes and reads fields."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from h5scene.phi_fields import field_from_record
+from h5scene.scene_batch import SceneBatch, merged
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from phi.field import Field
+
+
+class SceneFields(SceneBatch):
+    """Fields by name and frame."""
+
+    def write(
+        self,
+        data: Mapping[str, Field] | None = None,
+        frame: int = 0,
+        *,
+        keep_digits: int | Mapping[str, int] | None = None,
+        **kw_data: Field,
+    ) -> None:
+        """Writes the fields of one frame: all of them become visible, or none.
+
+        A field already stored under this name and frame is replaced.
+
+        Args:
+            data: Maps field names to fields.
+            frame: Frame index, at least 0. A label, not a time; see `put_time`.
+            keep_digits: Number of decimal digits to keep, of all fields or by name of the field,
+                such as `{"smoke": 3}`; all of them by default. The values are rounded, which makes
+                them smaller, by at most `0.5 * 10 ** -keep_digits` of their magnitude. The file
+                says by how much. Fields of whole numbers stay as they are.
+            **kw_data: Further fields; on a name clash these win over `data`.
+
+        Shapes:
+            Scene `(bᵇ=B)` and field `(bᵇ=B, xˢ, yˢ, vectorᶜ)`: one `(x, y, vector)` dataset per
+            scene. A field without `b` is stored in each of the `B` scenes.
+
+        Durability:
+            On return the frame survives the death of this process. If the process dies earlier, the
+            file still holds the frame as it was before the call. A batch over several files is one
+            such step for each file. With the option `background`, see `flush`.
+
+        Raises:
+            InvalidInputError: `frame` is negative or no whole number, a value is no field, or
+                `keep_digits` is no number of digits or names a field that is not written.
+            InvalidNameError: A name is empty or reserved once normalised, or stands for a field
+                spelled otherwise.
+            BatchMismatchError: A field has a dim of this scene with another size, type or labels.
+            UnsupportedFieldError: A field is of a kind that cannot be stored.
+            SceneNotFoundError: The scene does not exist.
+            ReadOnlyError: The file cannot be written.
+            BusyError: Another process is writing and did not finish within the timeout.
+            StorageError: The disk is full or failed; the file is at its last committed state.
+
+        Example:
+            >>> scene = Scene.create("runs")
+            >>> scene.write({"smoke": CenteredGrid(1.0, 0, x=4, y=3)}, frame=5)
+        """
+        fields = merged(data or {}, kw_data, "fields")
+        records = {name: self._records(field, name) for name, field in fields.items()}
+        for file, members in self._by_file():
+            file.write_frame(
+                frame,
+                {
+                    m.scene: {name: by_scene[m.path] for name, by_scene in records.items()}
+                    for m in members
+                },
+                keep_digits=keep_digits,
+            )
+
+    def write_field(self, field: Field, name: str, frame: int) -> None:
+        """Writes one field; see `write`, which raises the same errors."""
+        self.write({name: field}, frame)
+
+    def read(
+        self, *names: str | Sequence[str], frame: int = 0, convert_to_backend: bool = True
+    ) -> Any:
+        """Returns one field, or a list of fields: all from the same state of the file.
+
+        Args:
+            *names: Field names, or one sequence of them.
+            frame: Frame index.
+            convert_to_backend: Whether the values become tensors of PhiML's default backend; NumPy
+                else. The precision is the stored one either way.
+
+        Shapes:
+            Scene `(bᵇ=B)` with stored `(x, y, vector)`: field `(bᵇ=B, xˢ, yˢ, vectorᶜ)`. Bounds and
+            boundary values that differ between the scenes get `b` as well.
+
+        Raises:
+            SceneNotFoundError: The scene does not exist.
+            FieldNotFoundError: The scene has no field of this name.
+            FrameNotFoundError: The field is not stored for this frame.
+            BatchMismatchError: The fields of a batch differ in a way that cannot be stacked.
+            CorruptDataError: What is stored is not what the file format says.
+        """
+        is_sequence = len(names) == 1 and isinstance(names[0], (tuple, list))
+        wanted: Any = names[0] if is_sequence else names
+        stacked = self._read_records(wanted, frame)
+        fields = [
+            field_from_record(record, convert_to_backend=convert_to_backend) for record in stacked
+        ]
+        return fields[0] if len(fields) == 1 else fields
+
+    def read_field(self, name: str, frame: int, convert_to_backend: bool = True) -> Field:
+        """Returns one field; see `read`, which raises the same errors."""
+        return self.read(name, frame=frame, convert_to_backend=convert_to_backend)
+
+    read_array = read_field
+
+    @property
+    def fieldnames(self) -> tuple[str, ...]:
+        """Names of all fields, sorted; of all scenes of a batch."""
+        return tuple(
+            sorted(set().union(*self._from_each(lambda file, scene: file.fieldnames(scene))))
+        )
+
+    @property
+    def frames(self) -> tuple[int, ...]:
+        """Numbers of all frames for which a field is stored, sorted; of all scenes of a batch."""
+        return tuple(
+            sorted(
+                {
+                    frame
+                    for fields in self._from_each(lambda file, scene: file.frames(scene))
+                    for frames in fields.values()
+                    for frame in frames
+                }
+            )
+        )
+
+    @property
+    def complete_frames(self) -> tuple[int, ...]:
+        """Numbers of the frames for which every field of the scene is stored, sorted.
+
+        Of a batch, the frames that are complete in every scene.
+        """
+        complete = [
+            set.intersection(*map(set, fields.values())) if fields else set()
+            for fields in self._from_each(lambda file, scene: file.frames(scene))
+        ]
+        return tuple(sorted(set.intersection(*complete)))
