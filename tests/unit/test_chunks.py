@@ -39,6 +39,7 @@ def libraries(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
     """Hides libraries that need not be installed."""
     if "isal" not in request.param:
         monkeypatch.setattr(deflate, "isal_zlib", None)
+        monkeypatch.setattr(deflate, "igzip_lib", None)
     if "deflate" not in request.param:
         monkeypatch.setattr(deflate, "libdeflate", None)
     return str(request.param)
@@ -200,7 +201,7 @@ sys.modules["isal"] = sys.modules["deflate"] = None
 import h5py, numpy as np
 from h5scene.format import deflate
 from h5scene.format.chunks import read_array, write_array
-assert (deflate.isal_zlib, deflate.libdeflate) == (None, None)
+assert (deflate.isal_zlib, deflate.igzip_lib, deflate.libdeflate) == (None, None, None)
 with h5py.File(sys.argv[1], "r+") as file:
     values = read_array(file["d"].id, file["d"].dtype, workers=2)
     write_array(file, "e", values, "fast", workers=2)
