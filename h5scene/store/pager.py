@@ -36,6 +36,8 @@ _JOURNAL_ALIGNMENT = 512
 # While a transaction is lost, writes go to memory so that HDF5's caches stay sane. Anything longer
 # is nobody's metadata, will not be committed, and is dropped.
 _MAX_GHOST_BYTES = 1 << 20
+# HDF5 changes much the same pages in every transaction. So many of them need not be read again.
+_MAX_KEPT_PAGES = 64
 
 
 class Pager:
@@ -71,6 +73,7 @@ class Pager:
         self._pid = os.getpid()
         self._is_lost = False
         self._pages: dict[int, bytearray] = {}
+        self._kept: dict[int, bytearray] = {}  # as they were committed last
         self._ghosts: dict[int, bytearray] = {}
         for offset, data in overlay or ():
             self._hold_back(data, offset)
@@ -221,7 +224,7 @@ class Pager:
         except Exception:  # noqa: BLE001 (it is committed: recovery repeats this, or reports it)
             return False
         self.base = self._size = end
-        self._pages.clear()
+        self._keep_pages()
         self._is_lost = False
         return True
 
@@ -231,6 +234,16 @@ class Pager:
         if self.error is None:
             self.error = error
         self._is_lost = True
+
+    def _keep_pages(self) -> None:
+        """Makes the pages of a transaction that is in place those that are known to be committed.
+
+        Whoever else commits makes this pager useless, and what it knows with it.
+        """
+        self._kept.update(self._pages)
+        if len(self._kept) > _MAX_KEPT_PAGES:
+            self._kept = self._pages if len(self._pages) <= _MAX_KEPT_PAGES else {}
+        self._pages = {}
 
     def end_of_data(self) -> int:
         """Returns where the HDF5 data end, as the superblock that HDF5 has flushed says."""
@@ -289,7 +302,10 @@ class Pager:
             # One page: most of what HDF5 writes is some hundred bytes of metadata.
             page = self._pages.get(low)
             if page is None:
-                old = self._committed(low, min(low + PAGE_BYTES, self.base))
+                high = min(low + PAGE_BYTES, self.base)
+                old = self._kept.get(low, b"")
+                if len(old) != high - low:  # also where the file ended in this page and goes on
+                    old = self._committed(low, high)
                 if old[at : at + len(data)] == data:
                     return
                 page = self._pages[low] = bytearray(old)
@@ -307,7 +323,7 @@ class Pager:
                 page = self._pages[start] = bytearray(was)
             page[at : at + len(new)] = new
 
-    def _committed(self, low: int, high: int) -> bytes:
+    def _committed(self, low: int, high: int) -> bytes | bytearray:
         data = self.disk.read(high - low, low)
         if len(data) < high - low:
             raise CorruptDataError(f"{self.disk.path} was cut short", file=self.disk.path)
