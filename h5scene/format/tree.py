@@ -184,7 +184,7 @@ class SceneTree:
         for array in arrays.values():
             codec.check_dtype(array.dtype, f"the boundary of field {name!r}")
         attributes: dict[str, Any] = {}
-        if not self._has_field(scene, link) or described != self._description(scene, link):
+        if not self._has_field(scene, link) or not self._is_described(scene, link, described):
             attributes = codec.attributes_from_description(described)
         return PlannedFrame(
             scene=scene,
@@ -196,6 +196,17 @@ class SceneTree:
             attributes=attributes,
             keep_digits=keep_digits,
         )
+
+    def _is_described(self, scene: str, link: str, description: FieldDescription) -> bool:
+        """Whether this is the description that frames of the field share."""
+        known = self._description(scene, link)
+        if description is known:
+            return True
+        if description != known:
+            return False
+        # The next frame is likely to have this very object: comparing takes a tenth of a frame.
+        self._cache["description", scene, link] = description
+        return True
 
     def write_frame(
         self, planned: PlannedFrame, compression: Compression, *, workers: int = 1
