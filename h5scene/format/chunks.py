@@ -38,8 +38,7 @@ Region: TypeAlias = Sequence[slice]
 _Ranges: TypeAlias = tuple[range, ...]
 
 # An array of one chunk must be shorter than its values by this, or inflating it is not worth it.
-_MIN_SAVED_BYTES = 64
-_MIN_SAVED_PERCENT: dict[deflate.Effort, int] = {"fast": 10, "small": 0}
+_MIN_SAVED_BYTES: dict[deflate.Effort, int] = {"fast": 256, "small": 64}
 # A chunk that was stored with both filters left out, see `filter_mask` of H5Dwrite_chunk.
 _NO_FILTERS = 0b11
 # Where a file says that a frame without data has more than this, it is not ours.
@@ -105,8 +104,7 @@ def write_array(
     chunk = chunk_shape(shape, values.dtype.itemsize)
     if chunk == shape:
         mask, data = _packed(values, chunk, compression, digits)
-        least = max(_MIN_SAVED_BYTES, values.nbytes * _MIN_SAVED_PERCENT[compression] // 100)
-        if mask or len(data) + least > values.nbytes:
+        if mask or len(data) + _MIN_SAVED_BYTES[compression] > values.nbytes:
             _write_contiguous(group, name, values, digits)
         else:
             _create(group, name, values, compression).write_direct_chunk((0,) * len(shape), data)

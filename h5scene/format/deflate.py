@@ -187,7 +187,7 @@ def _last_blocks(data: Bytes) -> bytes:
     """Returns deflate blocks that end a stream."""
     if igzip_lib is None:
         compressor = zlib.compressobj(LEVELS["fast"], zlib.DEFLATED, _RAW)
-        return compressor.compress(data) + compressor.flush()
+        return compressor.compress(data.data) + compressor.flush()
     # A fifth less time than ISA-L takes for a stream of unknown length.
     blocks: bytes = igzip_lib.compress(
         data, LEVELS["fast"], igzip_lib.COMP_DEFLATE, igzip_lib.MEM_LEVEL_EXTRA_LARGE, _WINDOW_BITS
