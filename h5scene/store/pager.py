@@ -236,14 +236,18 @@ class Pager:
         self._is_lost = True
 
     def _keep_pages(self) -> None:
-        """Makes the pages of a transaction that is in place those that are known to be committed.
+        """Keeps the pages of a transaction that is in place, as what is known to be committed.
 
-        Whoever else commits makes this pager useless, and what it knows with it.
+        Not those that reach beyond the end: the file may have become shorter, and what is appended
+        there next does not come by here. Whoever else commits makes this pager useless, and what it
+        knows with it.
         """
         self._kept.update(self._pages)
-        if len(self._kept) > _MAX_KEPT_PAGES:
-            self._kept = self._pages if len(self._pages) <= _MAX_KEPT_PAGES else {}
         self._pages = {}
+        if len(self._kept) > _MAX_KEPT_PAGES:
+            self._kept.clear()
+        for start in [start for start in self._kept if start + PAGE_BYTES > self.base]:
+            del self._kept[start]
 
     def end_of_data(self) -> int:
         """Returns where the HDF5 data end, as the superblock that HDF5 has flushed says."""
@@ -304,7 +308,7 @@ class Pager:
             if page is None:
                 high = min(low + PAGE_BYTES, self.base)
                 old = self._kept.get(low, b"")
-                if len(old) != high - low:  # also where the file ended in this page and goes on
+                if len(old) < high - low:  # also where the file ended in this page and goes on
                     old = self._committed(low, high)
                 if old[at : at + len(data)] == data:
                     return

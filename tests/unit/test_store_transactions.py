@@ -362,3 +362,22 @@ def test_overwriting_a_large_dataset_in_place(store):
     with h5py.File(store.path) as file:
         np.testing.assert_array_equal(file["x"], second)
     assert store.path == str(Path(store.path).resolve())
+
+
+def test_a_file_that_shrinks_and_grows_again(store):
+    """What is appended does not pass the pages that the pager remembers."""
+    dice = random.Random(0)
+    expected = {}
+    for turn in range(200):
+        with store.transaction() as file:
+            for name in dice.sample(sorted(expected), min(len(expected), 2)):
+                del file[name], expected[name]
+            for i in range(dice.randrange(4)):
+                name, size = f"{turn}_{i}", dice.choice([3, 200, 900, 5000])
+                expected[name] = file.create_group(name)["values"] = np.arange(turn, turn + size)
+                file[name].attrs["turn"] = turn
+        with h5py.File(store.path, locking=False) as plain:
+            assert set(plain) == set(expected)
+            for name, values in expected.items():
+                assert np.array_equal(plain[name]["values"], values)
+                assert plain[name].attrs["turn"] == values[0]
