@@ -239,6 +239,65 @@ class Scene(SceneFields, SceneValues, SceneAttachments):
         scene._check_existence()
         return scene
 
+    @staticmethod
+    def resume(
+        directory: str | os.PathLike[str] | Sequence[str] | Tensor | Scene,
+        id: int | Tensor | None = None,  # as in `at`
+        *,
+        frame: int | None = None,
+        durability: Durability = "process",
+        lock_timeout_s: float = DEFAULT_LOCK_TIMEOUT_S,
+        compression: Compression = "fast",
+        workers: int | None = None,
+        background: bool = False,
+    ) -> Scene:
+        """Returns an existing scene, or a batch of them, without what is later than a frame.
+
+        For jobs that go on where an earlier one was killed: frames, times and curve entries later
+        than `frame` are removed in one transaction, so that two histories are never mixed.
+        Properties and attached files stay.
+
+        Args:
+            directory: As `at`.
+            id: As `at`.
+            frame: Frame to go on from. By default the last one for which all fields are stored, in
+                all scenes of a batch. Fields of a single frame, such as an obstacle that does not
+                move, do not count beside others. A scene without fields loses its times and curves.
+            durability: See `Scene`.
+            lock_timeout_s: See `Scene`.
+            compression: See `Scene`.
+            workers: See `Scene`.
+            background: See `Scene`.
+
+        Raises:
+            SceneNotFoundError: There is no such scene.
+            FrameNotFoundError: No field is stored for this frame; or `frame` is not given, and no
+                frame is stored for all fields.
+            InvalidInputError: As `at`.
+
+        Example:
+            >>> scene = Scene.create("runs")
+            >>> for frame in range(8):
+            ...     scene.write(smoke=CenteredGrid(frame, 0, x=4, y=3), frame=frame)
+            >>> scene = Scene.resume("runs", 0, frame=5)
+            >>> scene.frames
+            (0, 1, 2, 3, 4, 5)
+        """
+        scene = Scene.at(
+            directory,
+            id,
+            durability=durability,
+            lock_timeout_s=lock_timeout_s,
+            compression=compression,
+            workers=workers,
+            background=background,
+        )
+        with scene.transaction():
+            last = scene._frame_to_resume_from(frame)
+            for file, members in scene._by_file():
+                file.remove_after([member.scene for member in members], last)
+        return scene
+
     def mkdir(self) -> None:
         """Creates these scenes where they do not exist, and their file with them."""
         for file, members in self._by_file("a"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from h5scene.errors import FrameNotFoundError
 from h5scene.phi_fields import field_from_record
 from h5scene.scene_batch import SceneBatch, merged
 
@@ -146,3 +147,33 @@ class SceneFields(SceneBatch):
             for fields in self._from_each(lambda file, scene: file.frames(scene))
         ]
         return tuple(sorted(set.intersection(*complete)))
+
+    def _frame_to_resume_from(self, frame: int | None) -> int:
+        """Returns the frame that these scenes can go on from: this one, or the last complete one.
+
+        -1 if no field is stored at all.
+
+        Raises:
+            FrameNotFoundError: A scene does not have it.
+        """
+        common: set[int] | None = None
+        stored = self._from_each(lambda file, scene: file.frames(scene))
+        for member, fields in zip(self._members, stored, strict=True):
+            found: set[int] = set().union(*fields.values())
+            if frame is not None and frame not in found:
+                raise FrameNotFoundError(
+                    f"no field is stored for frame {frame!r} of {member.path}; "
+                    + (f"the last one is {max(found)}" if found else "it has no frames"),
+                    file=member.file,
+                    location=f"/{member.scene}",
+                )
+            moving = [set(frames) for frames in fields.values() if len(frames) > 1]
+            found = set.intersection(*(moving or map(set, fields.values()))) if fields else set()
+            common = found if common is None else common & found
+        if frame is not None:
+            return frame
+        if not common and any(stored):
+            raise FrameNotFoundError(
+                f"no frame is stored for all fields of {self}; say from which one to go on"
+            )
+        return max(common or (), default=-1)

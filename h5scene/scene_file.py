@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from h5scene.errors import AlreadyExistsError
 from h5scene.file_attachments import FileAttachments
 from h5scene.file_values import Curve, FileValues
-from h5scene.format import codec, names
+from h5scene.format import codec, names, tables
 from h5scene.format.rounding import digits_by_field
 from h5scene.open_file import DEFAULT_LOCK_TIMEOUT_S, Mode
 from h5scene.record import copied_records
@@ -212,6 +212,32 @@ class SceneFile(FileValues, FileAttachments):
                 file.write_frame(plan, self._compression, workers=self._workers)
 
         self._change(write, byte_count)
+
+    def remove_after(self, scenes: Iterable[str], frame: int) -> None:
+        """Removes all that is later than a frame: of all of these scenes, or of none.
+
+        These are the frames of all fields, fields that have no other ones, times, and the entries
+        of curves whose step is larger. Properties and attached files stay.
+
+        Args:
+            scenes: Names of the scenes.
+            frame: Number of the last frame to keep; -1 to keep none.
+
+        Raises:
+            InvalidInputError: `frame` is no whole number from -1 on.
+            SceneNotFoundError: There is no such scene.
+        """
+        with self._located(None):
+            if frame != -1:
+                names.frame_link(frame)
+        scenes = list(scenes)
+        with self._transaction() as file:
+            groups = {scene: file.scene(scene) for scene in scenes}
+            tables_of = {scene: tables.tables_by_step(group) for scene, group in groups.items()}
+            for scene in scenes:
+                file.remove_frames_after(scene, frame)
+                for table in tables_of[scene]:
+                    tables.remove_rows_after(table, frame)
 
     def read_frames(
         self, scenes: Sequence[str], fieldnames: Sequence[str], frame: int

@@ -9,7 +9,7 @@ import numpy as np
 
 from h5scene.errors import CorruptDataError
 from h5scene.format import layout
-from h5scene.format.codec import read_attribute, read_values
+from h5scene.format.codec import read_attribute, read_values, text_names
 from h5scene.format.json_values import dump_json, load_json
 
 if TYPE_CHECKING:
@@ -70,6 +70,30 @@ def put_row(group: h5py.Group, name: str, columns: Sequence[str], row: Sequence[
             table[found[0]] = row
             return
     append_row(group, name, columns, row)
+
+
+def tables_by_step(scene: h5py.Group) -> list[h5py.Dataset]:
+    """Returns the tables of a scene whose first column is a frame or step: times and curves.
+
+    Raises:
+        CorruptDataError: One of them is no table.
+    """
+    curves = scene.get(layout.CURVES_GROUP, {})
+    found = [curves[name] for name in text_names(curves or ())]
+    if layout.TIMES_DATASET in scene:
+        found.append(scene[layout.TIMES_DATASET])
+    for table in found:
+        check_table(table)
+    return found
+
+
+def remove_rows_after(table: h5py.Dataset, last: float) -> None:
+    """Removes the rows whose first column is larger; the others keep their order."""
+    rows = table[...]
+    kept = rows[~(rows[:, 0] > last)]
+    if len(kept) < len(rows):
+        table.resize(len(kept), axis=0)
+        table[...] = kept
 
 
 def read_table(group: h5py.Group, name: str) -> Array:

@@ -159,6 +159,19 @@ class SceneTree:
         numbers = map(names.frame_of_link, codec.link_names(self.h5[scene][field_link]))
         return tuple(sorted(number for number in numbers if number is not None))
 
+    def remove_frames_after(self, scene: str, frame: int) -> None:
+        """Removes the later frames of all fields, and fields that have no other ones."""
+        for link in self.fieldnames(scene):
+            frames = self.frames(scene, link)
+            if frames and frames[0] > frame:
+                del self.h5[scene][link]
+                continue
+            field = self.h5[scene][link]
+            for number in frames:
+                if number > frame:
+                    del field[names.frame_link(number)]
+        self._forget(scene)
+
     def plan_frame(
         self,
         scene: str,

@@ -395,6 +395,7 @@ WRITES: dict[str, Callable[[SceneFile], Any]] = {
     "create_scene": lambda file: file.create_scene("new"),
     "remove_scenes": lambda file: file.remove_scenes([S0]),
     "rename_scene": lambda file: file.rename_scene(S0, "new"),
+    "remove_after": lambda file: file.remove_after([S0], 0),
     "write_frame": lambda file: file.write_frame(7, {S0: {"smoke": centered()}}),
     "put_properties": lambda file: file.put_properties({S0: {"a": 1}}),
     "remove_property": lambda file: file.remove_property([S0], "dt"),
@@ -913,6 +914,18 @@ REFUSED: dict[str, tuple[Callable[[SceneFile], Any], type[H5SceneError], str, st
         InvalidInputError,
         "property 'bad' is of type set",
         f"/{S0}",
+    ),
+    "remove_after: missing scene": (
+        lambda file: file.remove_after([S0, NONE], 0),
+        SceneNotFoundError,
+        "no scene 'missing'",
+        f"/{NONE}",
+    ),
+    "remove_after: negative frame": (
+        lambda file: file.remove_after([S0], -2),
+        InvalidInputError,
+        "frame",
+        None,
     ),
     "put_properties: missing scene": (
         lambda file: file.put_properties({S0: {"ok": 1}, NONE: {"ok": 1}}, replace=True),
