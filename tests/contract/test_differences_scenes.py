@@ -244,6 +244,7 @@ class TestNamesOfDims:
             "read_file",
             "remove_file",
             "remove_property",
+            "resume",
             "times",
             "transaction",
             "write_file",
