@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 from h5scene.errors import AlreadyExistsError
 from h5scene.file_attachments import FileAttachments
 from h5scene.file_values import Curve, FileValues
-from h5scene.format import codec, names, tables
+from h5scene.format import names, tables
+from h5scene.format.groups import text_names
 from h5scene.format.rounding import digits_by_field
 from h5scene.open_file import DEFAULT_LOCK_TIMEOUT_S, Mode
 from h5scene.record import copied_records
@@ -83,7 +84,7 @@ class SceneFile(FileValues, FileAttachments):
         with self._located(None):
             names.scene_link(name)
         with self._transaction() as file:
-            numbers = [names.scene_number(link, name) for link in codec.text_names(file.h5)]
+            numbers = [names.scene_number(link, name) for link in text_names(file.h5)]
             first = max((number for number in numbers if number is not None), default=-1) + 1
             created = [names.numbered_scene(name, first + i) for i in range(count)]
             for scene in created:

@@ -14,7 +14,7 @@ from h5scene.errors import (
     SceneNotFoundError,
     UnsupportedVersionError,
 )
-from h5scene.format import codec, layout, names
+from h5scene.format import codec, descriptions, groups, layout, names
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -79,7 +79,7 @@ class SceneTree:
 
     def scene_names(self) -> tuple[str, ...]:
         """Returns the names of all scenes, sorted."""
-        return tuple(sorted(link for link in codec.link_names(self.h5) if self.has_scene(link)))
+        return tuple(sorted(link for link in groups.link_names(self.h5) if self.has_scene(link)))
 
     def has_scene(self, scene: str) -> bool:
         """Whether there is a scene of this name; false when something else has the name."""
@@ -87,7 +87,7 @@ class SceneTree:
         if key not in self._cache:
             if not scene or "/" in scene or scene.startswith(layout.RESERVED_PREFIX):
                 return False
-            if codec.member_kind(self.h5, scene) != layout.SCENE_KIND:
+            if groups.member_kind(self.h5, scene) != layout.SCENE_KIND:
                 return False
             self._cache[key] = True
         return True
@@ -105,7 +105,7 @@ class SceneTree:
             )
         group = self.h5[scene]
         if ("checked", scene) not in self._cache:
-            codec.check_mark(group, layout.SCENE_KIND)
+            groups.check_mark(group, layout.SCENE_KIND)
             self._cache["checked", scene] = True
         return group
 
@@ -116,7 +116,7 @@ class SceneTree:
 
     def create_scene(self, scene: str) -> None:
         """Creates an empty scene, which must not exist."""
-        codec.mark(self.h5.create_group(scene), layout.SCENE_KIND)
+        groups.mark(self.h5.create_group(scene), layout.SCENE_KIND)
         self._cache["scene", scene] = True
 
     def remove_scene(self, scene: str) -> None:
@@ -134,9 +134,9 @@ class SceneTree:
     def fieldnames(self, scene: str) -> tuple[str, ...]:
         """Returns the names of the fields of a scene, sorted."""
         group = self.scene(scene)
-        found = codec.text_names(group)
+        found = groups.text_names(group)
         links = (link for link in found if not link.startswith(layout.RESERVED_PREFIX))
-        kinds = {link: codec.member_kind(group, link) for link in links}
+        kinds = {link: groups.member_kind(group, link) for link in links}
         return tuple(sorted(link for link, kind in kinds.items() if kind == layout.FIELD_KIND))
 
     def find_field(self, scene: str, name: str) -> str:
@@ -156,7 +156,7 @@ class SceneTree:
 
     def frames(self, scene: str, field_link: str) -> tuple[int, ...]:
         """Returns the numbers of the frames of a stored field, sorted."""
-        numbers = map(names.frame_of_link, codec.link_names(self.h5[scene][field_link]))
+        numbers = map(names.frame_of_link, groups.link_names(self.h5[scene][field_link]))
         return tuple(sorted(number for number in numbers if number is not None))
 
     def remove_frames_after(self, scene: str, frame: int) -> None:
@@ -193,12 +193,12 @@ class SceneTree:
         self._check_spelling(scene, name)
         codec.check_values(record, f"field {name!r}")
         link = names.field_link(name)
-        described, arrays = codec.split_arrays(record.description)
+        described, arrays = descriptions.split_arrays(record.description)
         for array in arrays.values():
             codec.check_dtype(array.dtype, f"the boundary of field {name!r}")
         attributes: dict[str, Any] = {}
         if not self._has_field(scene, link) or not self._is_described(scene, link, described):
-            attributes = codec.attributes_from_description(described)
+            attributes = descriptions.attributes_from_description(described)
         return PlannedFrame(
             scene=scene,
             name=name,
@@ -231,11 +231,11 @@ class SceneTree:
         frame_path = f"{path}/{planned.frame_link}"
         attributes = planned.attributes
         if self._has_field(planned.scene, link):
-            if codec.has_member(self.h5, frame_path):
+            if groups.has_member(self.h5, frame_path):
                 del self.h5[frame_path]
         else:
             field = self.h5.create_group(path)
-            codec.mark(field, layout.FIELD_KIND)
+            groups.mark(field, layout.FIELD_KIND)
             if planned.name != link:
                 field.attrs[layout.NAME_ATTR] = planned.name
             field.attrs.update(attributes)
@@ -291,7 +291,7 @@ class SceneTree:
     def _has_field(self, scene: str, link: str) -> bool:
         """Whether something has the name of this field. The scene must exist."""
         known = ("description", scene, link) in self._cache
-        return known or codec.has_member(self.h5, f"{scene}/{link}")
+        return known or groups.has_member(self.h5, f"{scene}/{link}")
 
     def _stored_frame(self, scene: str, name: str, frame: int) -> tuple[str, FieldDescription]:
         """Returns the path of a frame, which must exist, and the description of its field."""
@@ -300,7 +300,7 @@ class SceneTree:
         number = names.whole_number(frame, "a frame")
         if 0 <= number <= names.MAX_FRAME:
             path = f"{scene}/{link}/{names.frame_link(number)}"
-            if codec.has_member(self.h5, path):
+            if groups.has_member(self.h5, path):
                 return path, self._description(scene, link)
         raise FrameNotFoundError(
             f"no frame {number} of {link!r} in {self.where(scene)}; "
@@ -310,13 +310,13 @@ class SceneTree:
 
     def _checked_format(self) -> str:
         """Returns the version of the file format, which this h5scene can read."""
-        version = codec.read_attribute(self.h5, layout.FORMAT_ATTR)
-        if codec.major(version) < 1:
+        version = groups.read_attribute(self.h5, layout.FORMAT_ATTR)
+        if groups.major(version) < 1:
             raise NotASceneFileError(
                 f"{self._path} is an HDF5 file, but no scene file: it has no attribute "
                 f"{layout.FORMAT_ATTR!r}"
             )
-        if codec.major(version) > codec.major(layout.FORMAT_VERSION):
+        if groups.major(version) > groups.major(layout.FORMAT_VERSION):
             raise UnsupportedVersionError(
                 f"{self._path} has format version {version}; this h5scene {__version__} knows "
                 f"versions up to {layout.FORMAT_VERSION}: install a newer one"
@@ -328,8 +328,8 @@ class SceneTree:
         key = ("description", scene, field_link)
         if key not in self._cache:
             field = self.h5[scene][field_link]
-            codec.check_mark(field, layout.FIELD_KIND)
-            self._cache[key] = codec.read_description(field)
+            groups.check_mark(field, layout.FIELD_KIND)
+            self._cache[key] = descriptions.read_description(field)
         described: FieldDescription = self._cache[key]
         return described
 
@@ -341,11 +341,11 @@ class SceneTree:
             group = self.scene(scene)
             if link not in group:
                 return
-            if codec.member_kind(group, link) != layout.FIELD_KIND:
+            if groups.member_kind(group, link) != layout.FIELD_KIND:
                 raise InvalidNameError(
                     f"{self.where(scene)}/{link} exists and is no field; use another name"
                 )
-            spelled = codec.read_attribute(group[link], layout.NAME_ATTR)
+            spelled = groups.read_attribute(group[link], layout.NAME_ATTR)
             self._cache[key] = link if spelled is None else spelled
         if self._cache[key] != name:
             raise InvalidNameError(

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from h5scene.errors import CorruptDataError, H5SceneError
-from h5scene.format import codec
+from h5scene.format import descriptions
 from h5scene.interop import deflate
 from h5scene.interop.npy import ForeignNpzError
 from h5scene.interop.npz_archive import NpzArchive, PackedMember, pack
@@ -164,8 +164,8 @@ def packed_description(
     description: FieldDescription,
 ) -> tuple[dict[str, PackedMember | Array], Any]:
     """Returns the arrays that describe a field, named as the attributes in FORMAT.md are."""
-    described, arrays = codec.split_arrays(description)
-    attributes = codec.attributes_from_description(described)
+    described, arrays = descriptions.split_arrays(description)
+    attributes = descriptions.attributes_from_description(described)
     members: dict[str, PackedMember | Array] = {
         name: pack(np.asarray(value)) for name, value in attributes.items()
     }
@@ -193,9 +193,9 @@ def read_description(path: Path, limit_bytes: int) -> tuple[FieldDescription, Ar
                 raise CorruptDataError("it holds pickled data, which h5scene never writes")
             arrays[name] = array.values()
     attrs = {name: _attribute(value) for name, value in arrays.items()}
-    description = codec.read_description(SimpleNamespace(attrs=attrs, name=path.name))
+    description = descriptions.read_description(SimpleNamespace(attrs=attrs, name=path.name))
     try:
-        boundary = codec.join_boundary(description.boundary, lambda name: arrays[name])
+        boundary = descriptions.join_boundary(description.boundary, lambda name: arrays[name])
     except (KeyError, TypeError) as error:
         raise CorruptDataError(f"it lacks an array of its boundary: {error}") from error
     return replace(description, boundary=boundary), arrays.get(VALUES)
