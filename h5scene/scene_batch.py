@@ -194,10 +194,10 @@ class SceneBatch:
             InvalidInputError: It is no field.
             BatchMismatchError: It has a dim of this batch with another size, type or labels.
         """
-        if not isinstance(field, Field):
+        if not isinstance(field, (Field, Tensor)):
             raise InvalidInputError(
-                f"{name!r} is of type {type(field).__name__}; only fields can be written, "
-                "such as CenteredGrid"
+                f"{name!r} is of type {type(field).__name__}; only fields and tensors can be "
+                "written, such as CenteredGrid"
             )
         others = self.shape.non_batch
         if not others:
@@ -249,6 +249,11 @@ class SceneBatch:
                 for group in groups
             ]
         return list(stacked[0])
+
+    def _fields_of(self, structure: str) -> tuple[str, ...]:
+        """Returns the names of the fields of a structure; of the first scene of a batch."""
+        first = self._members[0]
+        return self._file(first.file).fields_of(first.scene, structure)
 
     def _numbers(self, value: Any, member: Member, what: str) -> list[float]:
         """Returns the numbers that `value` is for one scene: one, or those along one more dim.

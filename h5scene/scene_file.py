@@ -151,6 +151,16 @@ class SceneFile(FileValues, FileAttachments):
         """
         return self._read(lambda file: file.fieldnames(scene), scene)
 
+    def fields_of(self, scene: str, structure: str) -> tuple[str, ...]:
+        """Returns the names of the fields that were written as members of a structure, sorted.
+
+        Those of `fluid` are `fluid.velocity`, `fluid.smoke.density` and the like.
+
+        Raises:
+            SceneNotFoundError: There is no such scene.
+        """
+        return self._read(lambda file: file.fields_of(scene, structure), scene)
+
     def frames(self, scene: str) -> dict[str, tuple[int, ...]]:
         """Returns the numbers of the frames of each field, sorted.
 

@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 Region: TypeAlias = Sequence[slice]
 _Ranges: TypeAlias = tuple[range, ...]
 
+MAX_ITEM_BYTES = {"b": 1, "i": 8, "u": 8, "f": 8, "c": 16}
+"""Size of the largest number that can be stored, by its kind: long double differs by machine."""
+
 # An array of one chunk must be shorter than its values by this, or inflating it is not worth it.
 _MIN_SAVED_BYTES: dict[deflate.Effort, int] = {"fast": 256, "small": 64}
 # A chunk that was stored with both filters left out, see `filter_mask` of H5Dwrite_chunk.
@@ -163,6 +166,18 @@ def _hdf5_type(dtype: np.dtype[Any]) -> Any:
 
 
 # --- reading --------------------------------------------------------------------------------------
+
+
+def read_numbers(dataset: Any, region: Region | None = None, *, workers: int = 1) -> Array:
+    """Returns the values of a dataset, given by its HDF5 identifier, as `read_array` does.
+
+    Raises:
+        CorruptDataError: It holds no numbers, or not what its filters make.
+    """
+    dtype = dataset.dtype
+    if dtype.kind not in MAX_ITEM_BYTES:
+        raise CorruptDataError(f"{_name(dataset)} holds no numbers but {dtype}")
+    return read_array(dataset, dtype, region, workers=workers)
 
 
 def read_array(

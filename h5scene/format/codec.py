@@ -7,51 +7,64 @@ dataset; where its boundary embeds whole fields it is a group that holds their v
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import h5py
 
 from h5scene.errors import CorruptDataError, InvalidInputError, UnsupportedFieldError
 from h5scene.format import layout
-from h5scene.format.chunks import Region, read_array, write_array
-from h5scene.format.descriptions import check_axes, join_boundary, read_description
-from h5scene.format.groups import check_mark, mark, read_attribute
+from h5scene.format.chunks import MAX_ITEM_BYTES, Region, read_numbers, write_array
+from h5scene.format.descriptions import Member, check_axes, join_boundary, read_description
+from h5scene.format.groups import check_mark, read_attribute, set_text
+from h5scene.format.json_values import dump_json
+from h5scene.format.objects import read_object, write_object
 from h5scene.format.rounding import max_relative_error
-from h5scene.record import Array, FieldDescription, FieldRecord
+from h5scene.record import FIELD, Array, FieldDescription, FieldRecord, ObjectRecord
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     import numpy as np
 
     from h5scene.format.filters import Compression
 
-_MAX_ITEM_BYTES = {"b": 1, "i": 8, "u": 8, "f": 8, "c": 16}  # long double differs by machine
-_VALUE_KINDS = "".join(_MAX_ITEM_BYTES)
 _FIELD_TYPE = layout.FIELD_TYPE_ATTR.encode()
+
+
+PutObject: TypeAlias = "Callable[[str, str, ObjectRecord], None]"
+"""Makes an object a member of a frame, given by its path, under a name."""
 
 
 def write_frame(
     field: h5py.Group,
     link: str,
     values: Array,
-    arrays: Mapping[str, Array],
+    members: Mapping[str, Member],
     attributes: Mapping[str, Any],
     compression: Compression,
     *,
     workers: int = 1,
     keep_digits: int | None = None,
+    put_object: PutObject | None = None,
 ) -> None:
     """Writes one frame, which must not exist yet.
 
-    Its values are rounded to `keep_digits` decimal digits, and the frame then says so.
+    Its values are rounded to `keep_digits` decimal digits, and the frame then says so. Objects
+    among its members are given to `put_object`.
     """
     parent, name = field, link
-    if arrays:
-        parent, name = field.create_group(link), layout.VALUES_DATASET
-        mark(parent, layout.FRAME_KIND)
-        for key, array in arrays.items():
-            write_array(parent, key, array, compression, workers=workers)
+    if members:
+        group_id = h5py.h5g.create(field.id, link.encode())
+        set_text(group_id, layout.KIND_ATTR, layout.FRAME_KIND)
+        set_text(group_id, layout.ENCODING_ATTR, layout.ENCODING_VERSION)
+        parent, name = h5py.Group(group_id), layout.VALUES_DATASET
+        for key, member in members.items():
+            if not isinstance(member, ObjectRecord):
+                write_array(parent, key, member, compression, workers=workers)
+            elif put_object is None:
+                write_object(parent, key, member, compression, workers=workers)
+            else:
+                put_object(link, key, member)
     write_array(parent, name, values, compression, workers=workers, digits=keep_digits)
     error = None if keep_digits is None else max_relative_error(values.dtype, keep_digits)
     if error is not None:
@@ -60,12 +73,22 @@ def write_frame(
         field[link].attrs.update(attributes)
 
 
+ReadObject: TypeAlias = "Callable[[h5py.Group], ObjectRecord]"
+"""Returns the object in a group."""
+
+
 def read_frame(
-    field: h5py.Group, link: str, shared: FieldDescription, *, workers: int = 1
+    field: h5py.Group,
+    link: str,
+    shared: FieldDescription,
+    *,
+    workers: int = 1,
+    get_object: ReadObject | None = None,
 ) -> FieldRecord:
     """Returns one frame, which must exist.
 
-    `shared` is the description of the field, for frames that have none of their own.
+    `shared` is the description of the field, for frames that have none of their own. Objects come
+    from `get_object`, which may know them already.
 
     Raises:
         CorruptDataError: The frame is not what FORMAT.md says.
@@ -73,16 +96,26 @@ def read_frame(
     opened = h5py.h5o.open(field.id, link.encode())
     if isinstance(opened, h5py.h5d.DatasetID) and not h5py.h5a.exists(opened, _FIELD_TYPE):
         # Nearly every frame; h5py's objects take longer than reading a small one.
-        values = _read_dataset(opened, None, workers)
+        values = read_numbers(opened, workers=workers)
         return FieldRecord(shared, check_axes(values, shared.dims, f"{field.name}/{link}"))
     frame = field[link]
     description = read_description(frame) if layout.FIELD_TYPE_ATTR in frame.attrs else shared
     values = read_values(_values_of(frame), workers=workers)
+    objects: dict[str, ObjectRecord] = {}
     if not isinstance(frame, h5py.Dataset):
 
-        def read(name: str) -> Array:
-            return read_values(_member(frame, name), workers=workers)
+        def read(name: str) -> Member:
+            member = None if "/" in name else frame.get(name)
+            if not isinstance(member, h5py.Group):
+                return read_values(_member(frame, name), workers=workers)
+            return get_object(member) if get_object else read_object(member, workers=workers)
 
+        for name in (layout.GEOMETRY_GROUP, layout.STRUCTURE_GROUP):
+            if name in frame:
+                part = read(name)
+                if not isinstance(part, ObjectRecord):
+                    raise CorruptDataError(f"{name} of {frame.name} is no group")
+                objects[name] = part
         try:
             boundary = join_boundary(description.boundary, read)
         except (KeyError, TypeError) as error:
@@ -90,7 +123,11 @@ def read_frame(
                 f"the boundary of {frame.name} is not what the file format says: {error!r}"
             ) from error
         description = replace(description, boundary=boundary)
-    return FieldRecord(description, check_axes(values, description.dims, frame.name))
+    if description.field_type == FIELD and layout.GEOMETRY_GROUP not in objects:
+        raise CorruptDataError(f"{frame.name} has no geometry")
+    values = check_axes(values, description.dims, frame.name)
+    geometry, structure = map(objects.get, (layout.GEOMETRY_GROUP, layout.STRUCTURE_GROUP))
+    return FieldRecord(description, values, geometry, structure)
 
 
 def read_region(
@@ -165,11 +202,29 @@ def check_dtype(dtype: np.dtype[Any], what: str) -> None:
     Raises:
         UnsupportedFieldError: They are no numbers or booleans.
     """
-    if dtype.kind not in _VALUE_KINDS or dtype.itemsize > _MAX_ITEM_BYTES[dtype.kind]:
+    if dtype.itemsize > MAX_ITEM_BYTES.get(dtype.kind, -1):
         raise UnsupportedFieldError(
             f"{what} has values of dtype {dtype}; only booleans, integers, floats up to float64 "
             "and complex numbers of these can be stored"
         )
+
+
+def check_member(member: Member, what: str) -> None:
+    """Raises when a member of a frame cannot be stored.
+
+    Raises:
+        InvalidInputError: JSON cannot hold what is said of an object.
+        UnsupportedFieldError: An array holds no numbers or booleans.
+    """
+    if not isinstance(member, ObjectRecord):
+        check_dtype(member.dtype, what)
+    elif member.known.get("is_checked") is None:
+        for key, value in member.attrs.items():
+            dump_json(value, f"{key} of {what}")
+        for name, part in member.parts.items():
+            inner = part if isinstance(part, ObjectRecord) else part.data
+            check_member(inner, f"{name} of {what}")
+        member.known["is_checked"] = True
 
 
 def _values_of(frame: h5py.Group | h5py.Dataset) -> h5py.Dataset:
@@ -196,13 +251,4 @@ def read_values(dataset: h5py.Dataset, region: Region | None = None, *, workers:
     Raises:
         CorruptDataError: The dataset holds no numbers, or not what its filters make.
     """
-    return _read_dataset(dataset.id, region, workers)
-
-
-def _read_dataset(dataset: Any, region: Region | None, workers: int) -> Array:
-    """Returns the values of a dataset, given by its HDF5 identifier, as `read_values` does."""
-    dtype = dataset.dtype
-    if dtype.kind not in _VALUE_KINDS:
-        name = h5py.h5i.get_name(dataset).decode()
-        raise CorruptDataError(f"{name} holds no numbers but {dtype}")
-    return read_array(dataset, dtype, region, workers=workers)
+    return read_numbers(dataset.id, region, workers=workers)

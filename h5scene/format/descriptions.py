@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -15,21 +15,23 @@ from h5scene.errors import CorruptDataError
 from h5scene.format import layout
 from h5scene.format.groups import read_attribute
 from h5scene.format.json_values import (
-    dims_from_json,
-    dims_to_json,
     dump_json,
     has_usual_nans,
     load_json,
 )
 from h5scene.record import (
+    FIELD,
+    TENSOR,
     Array,
     Boundary,
     Bounds,
     DimSpec,
     FieldDescription,
     FieldRecord,
+    ObjectRecord,
     TensorRecord,
 )
+from h5scene.tensors import dims_from_json, dims_to_json
 
 if TYPE_CHECKING:
     import h5py
@@ -45,8 +47,10 @@ def attributes_from_description(description: FieldDescription) -> dict[str, Any]
     Raises:
         InvalidInputError: JSON cannot hold the boundary.
     """
-    axes = description.bounds.axes
-    attributes: dict[str, Any] = {layout.AXES_ATTR: dump_json(list(axes), layout.AXES_ATTR)}
+    axes = () if description.bounds is None else description.bounds.axes
+    attributes: dict[str, Any] = {}
+    if description.bounds is not None:
+        attributes[layout.AXES_ATTR] = dump_json(list(axes), layout.AXES_ATTR)
     for key, value in _tree_from_description(description).items():
         if isinstance(value, TensorRecord):
             attributes[key] = value.data
@@ -68,7 +72,8 @@ def read_description(source: h5py.Group | h5py.Dataset) -> FieldDescription:
     found = {name: read_attribute(source, name) for name in layout.DESCRIPTION_ATTRS}
     attrs = {name: value for name, value in found.items() if value is not None}
     try:
-        axes = load_json(attrs[layout.AXES_ATTR])
+        is_grid = attrs[layout.FIELD_TYPE_ATTR] not in (FIELD, TENSOR)
+        axes = load_json(attrs[layout.AXES_ATTR]) if is_grid else []
         if not isinstance(axes, list) or not all(isinstance(axis, str) for axis in axes):
             raise CorruptDataError(f"axes must be a JSON list of strings, not {axes!r}")
         tree: dict[str, Any] = {layout.FIELD_TYPE_ATTR: attrs[layout.FIELD_TYPE_ATTR]}
@@ -97,14 +102,12 @@ def _corner_dims(axes: Sequence[str]) -> tuple[DimSpec, ...]:
 def _tree_from_description(description: FieldDescription) -> dict[str, Any]:
     """Returns the description as a tree of JSON values and tensors."""
     bounds = description.bounds
+    corners = () if bounds is None else (bounds.lower, bounds.upper, bounds.center, bounds.size)
     tree: dict[str, Any] = {
         layout.FIELD_TYPE_ATTR: description.field_type,
         layout.DIMS_ATTR: dims_to_json(description.dims),
-        layout.LOWER_ATTR: bounds.lower,
-        layout.UPPER_ATTR: bounds.upper,
-        layout.CENTER_ATTR: bounds.center,
-        layout.SIZE_ATTR: bounds.size,
-        layout.BOUNDARY_ATTR: _with_plain_numbers(description.boundary),
+        **dict(zip(_CORNERS, corners, strict=False)),
+        layout.BOUNDARY_ATTR: _with_plain_numbers(description.boundary) or None,
         layout.FIELD_ATTRS_ATTR: dict(description.attrs) or None,
     }
     return {key: value for key, value in tree.items() if value is not None}
@@ -112,18 +115,23 @@ def _tree_from_description(description: FieldDescription) -> dict[str, Any]:
 
 def _description_from_tree(tree: Mapping[str, Any]) -> FieldDescription:
     """Returns the description that `_tree_from_description` made into a tree."""
-    boundary = tree[layout.BOUNDARY_ATTR]
+    field_type = str(tree[layout.FIELD_TYPE_ATTR])
+    boundary = (
+        tree.get(layout.BOUNDARY_ATTR, {}) if field_type == TENSOR else tree[layout.BOUNDARY_ATTR]
+    )
     corners = [tree.get(key) for key in _CORNERS]
     if not isinstance(boundary, Mapping):
         raise CorruptDataError(f"a boundary must be a JSON object, not {boundary!r}")
-    if not all(
-        isinstance(corner, TensorRecord) for corner in (*corners[:2], *filter(None, corners))
-    ):
-        raise CorruptDataError("the bounds lack a corner, or one of them is no tensor")
+    bounds = None
+    if field_type not in (FIELD, TENSOR):
+        required = (*corners[:2], *filter(None, corners))
+        if not all(isinstance(corner, TensorRecord) for corner in required):
+            raise CorruptDataError("the bounds lack a corner, or one of them is no tensor")
+        bounds = Bounds(*corners)  # type: ignore[arg-type]  # checked above
     return FieldDescription(
-        field_type=str(tree[layout.FIELD_TYPE_ATTR]),
+        field_type=field_type,
         dims=dims_from_json(tree[layout.DIMS_ATTR]),
-        bounds=Bounds(*corners),  # type: ignore[arg-type]  # checked above
+        bounds=bounds,
         boundary=_with_tensors(boundary),
         attrs=tree.get(layout.FIELD_ATTRS_ATTR, {}),
     )
@@ -168,37 +176,50 @@ def _with_tensors(boundary: Mapping[str, Any]) -> Boundary:
 # --- arrays in a boundary -------------------------------------------------------------------------
 
 
-def split_arrays(description: FieldDescription) -> tuple[FieldDescription, dict[str, Array]]:
+Member: TypeAlias = Array | ObjectRecord
+"""What a frame holds beside the values: an array, or an object of several."""
+
+
+def split_arrays(description: FieldDescription) -> tuple[FieldDescription, dict[str, Member]]:
     """Returns the description with the arrays in its boundary named, and the arrays by name.
 
-    These are the values of embedded fields, and tensors too large for an attribute. Two frames of a
-    field share a description when these first parts are equal.
+    These are the values and geometries of embedded fields, and tensors too large for an attribute.
+    Two frames of a field share a description when these first parts are equal.
     """
-    arrays: dict[str, Array] = {}
-    boundary = _split_boundary(description.boundary, arrays)
-    return (replace(description, boundary=boundary) if arrays else description), arrays
+    members: dict[str, Member] = {}
+    boundary = _split_boundary(description.boundary, members)
+    return (replace(description, boundary=boundary) if members else description), members
 
 
-def _split_boundary(boundary: Boundary, arrays: dict[str, Array]) -> Boundary:
-    """Returns the boundary without arrays, which it adds to `arrays`."""
+def _split_boundary(boundary: Boundary, members: dict[str, Member]) -> Boundary:
+    """Returns the boundary without arrays, which it adds to `members`."""
 
-    def named(array: Array) -> dict[str, str]:
-        name = f"{layout.BOUNDARY_DATASET_PREFIX}{len(arrays)}"
-        arrays[name] = array
-        return {layout.VALUES_DATASET: name}
+    def named(member: Member) -> str:
+        name = f"{layout.BOUNDARY_DATASET_PREFIX}{len(members)}"
+        members[name] = member
+        return name
 
     split: dict[str, Any] = {}
     for key, value in boundary.items():
         if isinstance(value, FieldRecord):
             inner = value.description
-            inner = replace(inner, boundary=_split_boundary(inner.boundary, arrays))
-            split[key] = {**_tree_from_description(inner), **named(value.values)}
+            inner = replace(inner, boundary=_split_boundary(inner.boundary, members))
+            objects = {
+                layout.GEOMETRY_GROUP: value.geometry,
+                layout.STRUCTURE_GROUP: value.structure,
+            }
+            split[key] = {
+                **_tree_from_description(inner),
+                layout.VALUES_DATASET: named(value.values),
+                **{where: named(part) for where, part in objects.items() if part is not None},
+            }
         elif (
             isinstance(value, TensorRecord) and value.data.nbytes > layout.MAX_BOUNDARY_TENSOR_BYTES
         ):
-            split[key] = {layout.DIMS_ATTR: dims_to_json(value.dims), **named(value.data)}
+            dims = dims_to_json(value.dims)
+            split[key] = {layout.DIMS_ATTR: dims, layout.VALUES_DATASET: named(value.data)}
         else:
-            split[key] = _split_boundary(value, arrays) if isinstance(value, Mapping) else value
+            split[key] = _split_boundary(value, members) if isinstance(value, Mapping) else value
     return split
 
 
@@ -207,21 +228,38 @@ def _names_array(value: Mapping[str, Any]) -> bool:
     return isinstance(value.get(layout.VALUES_DATASET), str)
 
 
-def join_boundary(boundary: Boundary, read: Callable[[str], Array]) -> Boundary:
+def join_boundary(boundary: Boundary, read: Callable[[str], Member]) -> Boundary:
     """Returns the boundary with its arrays, which `read` gives by name."""
+
+    def array(name: str, dims: Sequence[DimSpec], key: str) -> Array:
+        found = read(name)
+        if isinstance(found, ObjectRecord):
+            raise CorruptDataError(f"{key} has a group where its values should be")
+        return check_axes(found, dims, key)
+
+    def inner_object(name: str | None) -> ObjectRecord | None:
+        found = None if name is None else read(name)
+        if not isinstance(found, ObjectRecord | None):
+            raise CorruptDataError(f"{name!r} should be a group")
+        return found
 
     def joined(key: str, value: Any) -> Any:
         if not isinstance(value, Mapping):
             return value
         if not _names_array(value):
             return join_boundary(value, read)
-        array = read(value[layout.VALUES_DATASET])
+        name = value[layout.VALUES_DATASET]
         if layout.FIELD_TYPE_ATTR not in value:
             dims = dims_from_json(value[layout.DIMS_ATTR])
-            return TensorRecord(dims, check_axes(array, dims, key))
+            return TensorRecord(dims, array(name, dims, key))
         inner = _description_from_tree(value)
         inner = replace(inner, boundary=join_boundary(inner.boundary, read))
-        return FieldRecord(inner, check_axes(array, inner.dims, key))
+        return FieldRecord(
+            inner,
+            array(name, inner.dims, key),
+            inner_object(value.get(layout.GEOMETRY_GROUP)),
+            inner_object(value.get(layout.STRUCTURE_GROUP)),
+        )
 
     return {key: joined(key, value) for key, value in boundary.items()}
 

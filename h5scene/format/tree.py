@@ -15,14 +15,16 @@ from h5scene.errors import (
     UnsupportedVersionError,
 )
 from h5scene.format import codec, descriptions, groups, layout, names
+from h5scene.format.objects import SharedObjects
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     import h5py
 
+    from h5scene.format.descriptions import Member
     from h5scene.format.filters import Compression
-    from h5scene.record import Array, FieldDescription, FieldRecord
+    from h5scene.record import Array, FieldDescription, FieldRecord, ObjectRecord
 
 
 def initialise(h5: h5py.Group) -> None:
@@ -36,6 +38,7 @@ class PlannedFrame:
     """One frame of one field, ready to be written.
 
     Attributes:
+        members: What the frame holds beside its values.
         attributes: The description, where the field or the frame has to get it.
         keep_digits: How many decimal digits of the values to keep; all of them by default.
     """
@@ -45,7 +48,7 @@ class PlannedFrame:
     frame_link: str
     description: FieldDescription
     values: Array
-    arrays: Mapping[str, Array]
+    members: Mapping[str, Member]
     attributes: Mapping[str, Any]
     keep_digits: int | None = None
 
@@ -68,6 +71,7 @@ class SceneTree:
         self.h5 = h5
         self._cache = cache
         self._path = path
+        self._objects = SharedObjects(h5, cache)
         if "format" not in cache:
             cache["format"] = self._checked_format()
 
@@ -139,6 +143,20 @@ class SceneTree:
         kinds = {link: groups.member_kind(group, link) for link in links}
         return tuple(sorted(link for link, kind in kinds.items() if kind == layout.FIELD_KIND))
 
+    def fields_of(self, scene: str, structure: str) -> tuple[str, ...]:
+        """Returns the given names of the fields that are members of a structure, sorted.
+
+        Those of the structure `fluid` are `fluid.velocity`, `fluid.smoke.density` and the like.
+        """
+        group = self.scene(scene)
+        given = (
+            groups.read_attribute(group[link], layout.NAME_ATTR) for link in self.fieldnames(scene)
+        )
+        beginning = structure + names.MEMBER_SEPARATOR
+        return tuple(
+            sorted(name for name in given if isinstance(name, str) and name.startswith(beginning))
+        )
+
     def find_field(self, scene: str, name: str) -> str:
         """Returns the stored field that `name` means: the exact one, else one that differs in case.
 
@@ -193,9 +211,13 @@ class SceneTree:
         self._check_spelling(scene, name)
         codec.check_values(record, f"field {name!r}")
         link = names.field_link(name)
-        described, arrays = descriptions.split_arrays(record.description)
-        for array in arrays.values():
-            codec.check_dtype(array.dtype, f"the boundary of field {name!r}")
+        described, members = descriptions.split_arrays(record.description)
+        if record.geometry is not None:
+            members[layout.GEOMETRY_GROUP] = record.geometry
+        if record.structure is not None:
+            members[layout.STRUCTURE_GROUP] = record.structure
+        for key, member in members.items():
+            codec.check_member(member, f"{key} of field {name!r}")
         attributes: dict[str, Any] = {}
         if not self._has_field(scene, link) or not self._is_described(scene, link, described):
             attributes = descriptions.attributes_from_description(described)
@@ -205,7 +227,7 @@ class SceneTree:
             frame_link=names.frame_link(frame),
             description=described,
             values=record.values,
-            arrays=arrays,
+            members=members,
             attributes=attributes,
             keep_digits=keep_digits,
         )
@@ -230,10 +252,15 @@ class SceneTree:
         path = f"{planned.scene}/{link}"
         frame_path = f"{path}/{planned.frame_link}"
         attributes = planned.attributes
+        is_first, target = False, frame_path
         if self._has_field(planned.scene, link):
             if groups.has_member(self.h5, frame_path):
-                del self.h5[frame_path]
+                if planned.members:  # which the frame may share with the one that it replaces
+                    target = f"{path}/{layout.NEW_FRAME_LINK}"
+                else:
+                    del self.h5[frame_path]
         else:
+            is_first = True
             field = self.h5.create_group(path)
             groups.mark(field, layout.FIELD_KIND)
             if planned.name != link:
@@ -242,16 +269,32 @@ class SceneTree:
             attributes = {}
             self._cache["description", planned.scene, link] = planned.description
             self._cache["spelling", planned.scene, link] = planned.name
+
+        def put_object(frame: str, member: str, record: ObjectRecord) -> None:
+            self._objects.put(
+                frame,
+                member,
+                record,
+                compression,
+                workers=workers,
+                final=frame_path,
+                is_first=is_first,
+            )
+
         codec.write_frame(
             self.h5,
-            frame_path,
+            target,
             planned.values,
-            planned.arrays,
+            planned.members,
             attributes,
             compression,
             workers=workers,
             keep_digits=planned.keep_digits,
+            put_object=put_object,
         )
+        if target != frame_path:
+            del self.h5[frame_path]
+            self.h5.move(target, frame_path)
 
     def read_field(self, scene: str, name: str, frame: int, *, workers: int = 1) -> FieldRecord:
         """Returns one frame of a field.
@@ -262,7 +305,11 @@ class SceneTree:
             CorruptDataError: What is stored is not what FORMAT.md says.
         """
         path, shared = self._stored_frame(scene, name, frame)
-        return codec.read_frame(self.h5, path, shared, workers=workers)
+
+        def get_object(group: h5py.Group) -> ObjectRecord:
+            return self._objects.read(group, workers=workers)
+
+        return codec.read_frame(self.h5, path, shared, workers=workers, get_object=get_object)
 
     def read_values(
         self,

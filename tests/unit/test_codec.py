@@ -327,7 +327,7 @@ def test_a_field_as_boundary_with_bounds_of_its_own_survives(group: h5py.Group) 
 def test_large_arrays_of_a_boundary_stand_beside_the_values(group: h5py.Group) -> None:
     stored(group, centered(boundary=BOUNDARIES["fields"]), "000000")
     frame = group["000000"]
-    assert frame.attrs["kind"] == "frame"
+    assert groups.read_attribute(frame, "kind") == "frame"
     assert set(frame) == {"values", "boundary_0", "boundary_1", "boundary_2", "boundary_3"}
     small = stored(group, centered(boundary=BOUNDARIES["vector"]), "000001")
     assert isinstance(small, h5py.Dataset)
