@@ -12,11 +12,14 @@ from rich.console import Console
 from rich.progress import (
     BarColumn,
     DownloadColumn,
+    MofNCompleteColumn,
     Progress,
     TextColumn,
     TimeRemainingColumn,
     TransferSpeedColumn,
 )
+
+from h5scene.cli.text_safety import printable
 
 if TYPE_CHECKING:
     from h5scene.interop.transfer import Progress as State
@@ -132,6 +135,35 @@ def progress_bar(verb: str, *, is_quiet: bool) -> Iterator[Report | None]:
         yield report
 
 
+@contextmanager
+def work_bar(verb: str, *, is_bytes: bool = False, is_quiet: bool = False) -> Iterator[Any]:
+    """Gives a function of how much is done, and of how much; it draws on a terminal only."""
+    console = Console(stderr=True)
+    if is_quiet or not console.is_terminal:
+        yield None
+        return
+    amount = [DownloadColumn(), TransferSpeedColumn()] if is_bytes else [MofNCompleteColumn()]
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        *amount,
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+    )
+    task = bar.add_task(verb, total=None)
+    shown = (verb, -1)
+
+    def report(done: int, total: int, what: str = verb) -> None:
+        nonlocal shown
+        if shown != (what, done):
+            shown = what, done
+            bar.update(task, completed=done, total=total, description=what)
+
+    with bar:
+        yield report
+
+
 def show_lines(title: str, lines: list[str], *, most: int = 20) -> None:
     """Prints lines under a title on standard error, the first few when there are many."""
     if lines:
@@ -177,8 +209,3 @@ def size(count: int) -> str:
             return f"{count:,.0f} {unit}" if unit == "bytes" else f"{count:,.1f} {unit}"
         count /= 1000  # type: ignore[assignment]
     raise AssertionError
-
-
-def printable(text: str) -> str:
-    """Returns text that a terminal takes for text: names come from files of others."""
-    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)

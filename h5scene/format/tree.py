@@ -296,6 +296,15 @@ class SceneTree:
             del self.h5[frame_path]
             self.h5.move(target, frame_path)
 
+    def remove_field(self, scene: str, link: str) -> None:
+        """Removes a stored field with all its frames."""
+        del self.h5[scene][link]
+        self._forget(scene)
+
+    def remove_frame(self, scene: str, link: str, frame: int) -> None:
+        """Removes a frame, which must exist. The field stays, even without frames."""
+        del self.h5[scene][link][names.frame_link(frame)]
+
     def read_field(self, scene: str, name: str, frame: int, *, workers: int = 1) -> FieldRecord:
         """Returns one frame of a field.
 
@@ -327,6 +336,10 @@ class SceneTree:
         """
         path, shared = self._stored_frame(scene, name, frame)
         return codec.read_region(self.h5, path, shared, region, workers=workers)
+
+    def check_frame(self, scene: str, name: str, frame: int) -> None:
+        """Raises as `read_field` does where the scene, the field or the frame is missing."""
+        self._stored_frame(scene, name, frame)
 
     def max_relative_error(self, scene: str, name: str, frame: int) -> float:
         """Returns by how much of their magnitude values were rounded at most; 0 if not at all."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -21,6 +20,7 @@ from h5scene.store.userblock import USER_BLOCK_BYTES, new_header, text_block
 from h5scene.store.view import open_hdf5
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import TracebackType
 
 
