@@ -130,12 +130,12 @@ def _about_file(file: SceneFile, *, exact: bool, as_json: bool) -> int:
 
 def _about_scene(file: SceneFile, scene: str, *, exact: bool, as_json: bool) -> int:
     """Says everything about a scene."""
-    from h5scene.handling.summaries import json_value, summarize_scenes
+    from h5scene.handling.summaries import attached_sizes, json_value, summarize_scenes
 
     (about,) = summarize_scenes(file, [scene], is_exact=exact)
     times = file.times(scene)
     curves = file.curves(scene)
-    sizes = {name: len(file.read_file(scene, name)) for name in about.files}
+    sizes = attached_sizes(file, scene)
     is_damaged = bool(about.problem or any(field.problem for field in about.fields))
     if as_json:
         print_json(

@@ -8,6 +8,7 @@ import click
 
 from h5scene.cli.common import counted, size
 from h5scene.cli.tables import is_terminal, print_columns, print_json
+from h5scene.cli.text_safety import printable
 from h5scene.cli.texts import (
     field_json,
     field_row,
@@ -198,8 +199,6 @@ def _notes(scene: SceneSummary) -> str:
 
 def print_names(names: Any) -> None:
     """Prints names, one a line."""
-    from h5scene.cli.common import printable
-
     for name in names:
         click.echo(printable(name) if is_terminal() else name)
 

@@ -74,7 +74,7 @@ def command(
 
     opened = Scene.at(where)
     view = view_of(along, position, projection)
-    scale = dict.fromkeys(known, limits)
+    scale: dict[str, tuple[float, float] | None] = dict.fromkeys(known, limits)
     if limits is None:
         with work_bar("Measuring", is_quiet=quiet) as bar:
             for i, frame in enumerate(shown):

@@ -60,7 +60,7 @@ def command(paths: tuple[str, ...], frames: Any, yes: bool, dry_run: bool) -> in
         address = find_address(path)
         if not address.parts:
             raise click.UsageError(
-                f"{path} is a whole file; remove it as you remove other files, or name a scene in it"
+                f"{path} is a whole file; remove it as other files, or name a scene in it"
             )
         by_file.setdefault(address.file, []).append(address)
     plans = {}

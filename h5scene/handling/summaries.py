@@ -256,6 +256,21 @@ def read_attributes(
     return file._read(read, scene)
 
 
+def attached_sizes(file: SceneFile, scene: str) -> dict[str, int]:
+    """Returns how many bytes each attached file of a scene has.
+
+    Raises:
+        SceneNotFoundError: There is no such scene.
+    """
+
+    def read(tree: Any) -> dict[str, int]:
+        group = tree.scene(scene)
+        found = attached_files.attached_files(group)
+        return {name: int(group[layout.FILES_GROUP][name].size) for name in found}
+
+    return file._read(read, scene)
+
+
 def json_value(value: Any) -> Any:
     """Returns a value of a file as what `json.dumps` takes; NaN and the like as strings."""
     if isinstance(value, TensorRecord):
