@@ -33,7 +33,7 @@ def view_options(function: F) -> F:
             help="Where to slice a 3D field along that axis; in the middle by default.",
         ),
         click.option(
-            "--show", "projection", type=click.Choice(["slice", "max", "mean", "3d"]),
+            "--show", "projection", type=click.Choice(["slice", "max", "mean"]),
             default="slice", show_default=True, help="How to draw 3D grids.",
         ),
         click.option(
@@ -65,8 +65,6 @@ def view_of(along: str | None, position: float | None, projection: Any) -> View:
     """Returns how 3D grids are drawn."""
     from h5scene.pictures.planes import View
 
-    if projection == "3d":
-        return View(is_3d=True)
     return View(along, position, projection)
 
 

@@ -32,9 +32,9 @@ def command(
 ) -> int:
     """Draws fields of a scene: a row for each field, a column for each frame.
 
-    All fields by default, at their last common frame. All pictures of a field have one colour
-    scale. PhiFlow draws: grids as images, vectors as stream lines, 3D grids as a slice or
-    projection.
+    Fields of a single frame stand side by side. All fields by default, at their last common frame.
+    All pictures of a field have one colour scale. PhiFlow draws: grids as images, vectors as stream
+    lines, 3D grids as a slice or projection.
 
     \b
     Examples:
@@ -81,7 +81,8 @@ def command(
                 rows[name].append(panel(field, name, frame, times.get(frame), view))
             if bar is not None:
                 bar(i + 1, len(shown))
-    figure = draw(rows, dict.fromkeys(known, limits) if limits else None)
+    scale = dict.fromkeys(known, limits) if limits else None
+    figure = draw(rows, scale, is_row=len(shown) == 1)
     target = output or f"{scene}.png"
     try:
         figure.savefig(target, dpi=dpi, bbox_inches="tight")

@@ -121,8 +121,8 @@ def draw(
 
 
 def _needs_scale(field: Any) -> bool:
-    """Whether PhiFlow draws a volume, for which it wants a colour scale from its caller."""
-    return bool(field.spatial_rank == 3 and field.is_grid)
+    """Whether PhiFlow draws in 3D, for which it wants a colour scale from its caller."""
+    return bool(field.spatial_rank == 3)
 
 
 def _all_but_args(shape: Any) -> Any:
@@ -143,6 +143,7 @@ def _set_limits(
         place = axes.get_subplotspec()
         if place is None or getattr(axes, "_colorbar", None) is not None or hasattr(axes, "zaxis"):
             continue
+        place = place.get_topmost_subplotspec()  # a colour bar divides the place of its panel
         grid = place.get_gridspec()
         total, span = (grid.ncols, place.colspan) if is_row else (grid.nrows, place.rowspan)
         if total != count or span.start != index:

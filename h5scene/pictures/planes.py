@@ -21,13 +21,11 @@ class View:
         axis: Name of the axis to look along; the last one by default.
         position: Where to slice, in physical space; in the middle by default.
         projection: `slice`, or the `max` or `mean` along the axis.
-        is_3d: Whether to leave 3D grids as they are.
     """
 
     axis: str | None = None
     position: float | None = None
     projection: Projection = "slice"
-    is_3d: bool = False
 
 
 def drawn(field: Any, view: View) -> tuple[Any, str]:
@@ -38,7 +36,8 @@ def drawn(field: Any, view: View) -> tuple[Any, str]:
     """
     if field.values.dtype.kind is bool:
         field = field.with_values(math.to_float(field.values))
-    if not field.is_grid or field.spatial_rank != 3 or view.is_3d:
+    # Volumes hide what is in them; points and meshes are drawn in 3D.
+    if not field.is_grid or field.spatial_rank != 3:
         return field, ""
     axes = tuple(field.geometry.vector.item_names)
     axis = view.axis or axes[-1]
