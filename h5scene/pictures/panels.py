@@ -141,12 +141,16 @@ def _set_limits(
         low, high = low - 0.5, high + 0.5
     for axes in figure.axes:
         place = axes.get_subplotspec()
-        if place is None or getattr(axes, "_colorbar", None) is not None or hasattr(axes, "zaxis"):
+        if place is None or hasattr(axes, "zaxis"):
             continue
         place = place.get_topmost_subplotspec()  # a colour bar divides the place of its panel
         grid = place.get_gridspec()
         total, span = (grid.ncols, place.colspan) if is_row else (grid.nrows, place.rowspan)
         if total != count or span.start != index:
+            continue
+        color_bar = getattr(axes, "_colorbar", None)  # Matplotlib has no other way from axes to it
+        if color_bar is not None:
+            color_bar.mappable.set_clim(low, high)  # not always the image: PhiFlow makes its own
             continue
         for artist in (*axes.images, *axes.collections):
             if artist.get_array() is not None:
