@@ -214,7 +214,7 @@ def _is_packable(dataset: Any) -> bool:
     """Whether a dataset holds numbers that do not grow, and enough of them."""
     dtype, shape = dataset.dtype, dataset.shape
     space = dataset.get_space()
-    return (
+    return shape is not None and (
         dtype.kind in "biufc"
         and dtype.isnative
         and math.prod(shape) * dtype.itemsize >= MIN_CHUNKED_BYTES
@@ -254,7 +254,7 @@ def _copy_attributes(source: Any, target: Any) -> None:
 
 def _raw(attribute: Any, kind: Any) -> np.ndarray[Any, Any]:
     """Returns the bytes of an attribute as they stand in the file, or its strings."""
-    if kind.get_class() == h5py.h5t.STRING and kind.is_variable_str():
+    if _is_variable_string(kind):
         values = np.empty(attribute.shape, attribute.dtype)
         attribute.read(values)
         return values
@@ -267,6 +267,11 @@ def _raw(attribute: Any, kind: Any) -> np.ndarray[Any, Any]:
     values = np.empty(attribute.shape, f"V{kind.get_size()}")
     attribute.read(values, kind)
     return values
+
+
+def _is_variable_string(kind: Any) -> bool:
+    """Whether a type is that of strings of any length, which HDF5 does not count as such lists."""
+    return bool(kind.get_class() == h5py.h5t.STRING and kind.is_variable_str())
 
 
 def _check_attributes(a: Any, b: Any, where: str) -> None:
@@ -307,8 +312,8 @@ def _same_other_data(a: Any, b: Any, kind: Any) -> bool:
     if a.get_space().get_simple_extent_type() == h5py.h5s.NULL:
         return bool(b.get_space().get_simple_extent_type() == h5py.h5s.NULL)
     if kind.detect_class(h5py.h5t.VLEN):
-        if kind.get_class() != h5py.h5t.STRING:
-            return bool(a.get_storage_size() == b.get_storage_size())
+        return bool(a.get_storage_size() == b.get_storage_size())
+    if _is_variable_string(kind):
         x, y = np.empty(a.shape, a.dtype), np.empty(b.shape, b.dtype)
         a.read(h5py.h5s.ALL, h5py.h5s.ALL, x)
         b.read(h5py.h5s.ALL, h5py.h5s.ALL, y)
