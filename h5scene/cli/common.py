@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+_PATIENCE_S = 0.3
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 _SLICE = re.compile(r"([0-9]*):([0-9]*)(?::([0-9]+))?", re.ASCII)
 
@@ -137,7 +139,10 @@ def progress_bar(verb: str, *, is_quiet: bool) -> Iterator[Report | None]:
 
 @contextmanager
 def work_bar(verb: str, *, is_bytes: bool = False, is_quiet: bool = False) -> Iterator[Any]:
-    """Gives a function of how much is done, and of how much; it draws on a terminal only."""
+    """Gives a function of how much is done, and of how much.
+
+    It draws on a terminal only, and only what takes longer than a moment.
+    """
     console = Console(stderr=True)
     if is_quiet or not console.is_terminal:
         yield None
@@ -156,12 +161,17 @@ def work_bar(verb: str, *, is_bytes: bool = False, is_quiet: bool = False) -> It
 
     def report(done: int, total: int, what: str = verb) -> None:
         nonlocal shown
+        if not bar.live.is_started and time.monotonic() > start_s + _PATIENCE_S:
+            bar.start()
         if shown != (what, done):
             shown = what, done
             bar.update(task, completed=done, total=total, description=what)
 
-    with bar:
+    start_s = time.monotonic()
+    try:
         yield report
+    finally:
+        bar.stop()
 
 
 def show_lines(title: str, lines: list[str], *, most: int = 20) -> None:

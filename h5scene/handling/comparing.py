@@ -342,6 +342,8 @@ def _is_same(a: Any, b: Any) -> bool:
 
 def _short(value: Any) -> str:
     """Returns a value in a few words."""
+    if isinstance(value, TensorRecord) and not value.dims:
+        return repr(value.data.item())
     if isinstance(value, TensorRecord):
         return f"tensor {value.data.tolist()}" if value.data.size <= 4 else "a tensor"
     if isinstance(value, dict):
@@ -349,7 +351,5 @@ def _short(value: Any) -> str:
             inner: Mapping[str, Any] = {k: v for k, v in value.items() if k != "type"}
             details = ", ".join(f"{key}={_short(one)}" for key, one in inner.items())
             return f"{value['type']}({details})" if details else value["type"]
-        text = repr(value)
-    else:
-        text = repr(value)
+    text = repr(value)
     return text if len(text) <= 60 else text[:57] + "…"
