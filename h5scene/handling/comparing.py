@@ -346,10 +346,9 @@ def _short(value: Any) -> str:
         return repr(value.data.item())
     if isinstance(value, TensorRecord):
         return f"tensor {value.data.tolist()}" if value.data.size <= 4 else "a tensor"
-    if isinstance(value, dict):
-        if "type" in value and isinstance(value["type"], str):
-            inner: Mapping[str, Any] = {k: v for k, v in value.items() if k != "type"}
-            details = ", ".join(f"{key}={_short(one)}" for key, one in inner.items())
-            return f"{value['type']}({details})" if details else value["type"]
+    if isinstance(value, dict) and "type" in value and isinstance(value["type"], str):
+        inner: Mapping[str, Any] = {k: v for k, v in value.items() if k != "type"}
+        details = ", ".join(f"{key}={_short(one)}" for key, one in inner.items())
+        return f"{value['type']}({details})" if details else value["type"]
     text = repr(value)
     return text if len(text) <= 60 else text[:57] + "…"

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from h5scene.errors import AlreadyExistsError, InvalidInputError, SceneNotFoundError
 from h5scene.format import names, tree
 from h5scene.handling.hdf5_trees import TreeCopy, stored_bytes_below
-from h5scene.handling.repacking import metadata_block_bytes
 from h5scene.scene_file import SceneFile
 from h5scene.store import create_store
 
@@ -193,6 +192,7 @@ def _copy_into(
     copy = TreeCopy(add)
     for name, new_name in new_names.items():
         copy.copy_member(source, name.encode(), target, new_name.encode())
+    copy.copy_values()
 
 
 def _holds(path: str, scenes: Sequence[str]) -> bool:
@@ -214,7 +214,6 @@ def _write_part(
 ) -> None:
     """Writes a new file with some of the scenes."""
     new_names = {name: name for name in scenes}
-    counts = source._read(lambda tree_: [stored_bytes_below(tree_.h5[name])[0] for name in scenes])
 
     def fill(new: h5py.Group) -> None:
         def copy(tree_: Any) -> None:
@@ -225,10 +224,4 @@ def _write_part(
 
         source._read(copy)
 
-    create_store(
-        path,
-        tree.initialise,
-        durability=durability,
-        fill=fill,
-        metadata_block_bytes=metadata_block_bytes(sum(counts)),
-    ).close()
+    create_store(path, tree.initialise, durability=durability, fill=fill).close()

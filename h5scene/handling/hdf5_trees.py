@@ -16,7 +16,7 @@ import numpy as np
 
 from h5scene.errors import CorruptDataError, UnsupportedFieldError
 from h5scene.format import codec, layout
-from h5scene.format.chunks import write_array
+from h5scene.format.chunks import create_array, fill_array
 from h5scene.format.filters import MIN_CHUNKED_BYTES
 from h5scene.record import same_bits
 from h5scene.store import interruption_point
@@ -47,23 +47,28 @@ class Packing:
 class TreeCopy:
     """Copies members of groups from one file to another.
 
-    An object with several names, of those that are copied, is one object in the copy too.
+    First all objects are made, so that what describes them stands side by side in the new file;
+    `copy_values` moves the data after that. An object with several names, of those that are copied,
+    is one object in the copy too.
 
     Attributes:
-        on_object: Called after each object, with the number of bytes that it takes in the file.
+        on_object: Called after each dataset, with the number of bytes that it takes in the file.
         packing: How numbers are packed anew; chunks stay as they are by default.
     """
 
     on_object: Callable[[int], object] | None = None
     packing: Packing | None = None
     _copied: dict[Any, tuple[Any, bytes]] = field(default_factory=dict)
+    _pending: list[tuple[Any, bytes, Any, bytes, bool]] = field(default_factory=list)
 
     def copy_attributes(self, source: h5py.Group, target: h5py.Group) -> None:
         """Copies all attributes of a group, in place of those that have their names."""
         _copy_attributes(source.id, target.id)
 
     def copy_member(self, source: h5py.Group, name: bytes, target: h5py.Group, as_: bytes) -> None:
-        """Copies a member with all that is below it; the target has none of this name.
+        """Makes a member like another one, with all that is below it, but for the values.
+
+        The target has none of this name.
 
         Raises:
             UnsupportedFieldError: It holds references to objects, which would lead nowhere.
@@ -94,34 +99,90 @@ class TreeCopy:
                 packs = may_pack and link.decode(errors="replace") != layout.FILES_GROUP
                 # Reversed, so that the first one is taken first and neighbours stay neighbours.
                 pending += [(opened, one, made, one, packs) for one in reversed(_links(opened))]
-                continue
-            self._copy_leaf(from_, link, to, new_link, info.type, packs=may_pack)
+            elif info.type == h5py.h5o.TYPE_DATASET:
+                self._make_dataset(from_, link, to, new_link, packs=may_pack)
+            else:
+                h5py.h5o.copy(from_, link, to, new_link)
 
-    def _copy_leaf(
-        self, source: Any, link: bytes, target: Any, new_link: bytes, kind: int, *, packs: bool
+    def copy_values(self) -> None:
+        """Moves the values of all datasets that were made."""
+        for from_, link, to, new_link, is_packed in self._pending:
+            interruption_point()
+            source, target = h5py.h5d.open(from_, link), h5py.h5d.open(to, new_link)
+            if is_packed and self.packing is not None:
+                workers = self.packing.workers
+                values = codec.read_values(h5py.Dataset(source), workers=workers)
+                fill_array(target, values, self.packing.compression, workers=workers)
+            elif source.get_create_plist().get_layout() == h5py.h5d.CHUNKED:
+                _move_chunks(source, target)
+            else:
+                _move_bytes(source, target)
+            self._done(source)
+        self._pending.clear()
+
+    def _make_dataset(
+        self, source: Any, link: bytes, target: Any, new_link: bytes, *, packs: bool
     ) -> None:
-        """Copies a dataset, or a type that has a name."""
-        stored_bytes = 0
-        if kind == h5py.h5o.TYPE_DATASET:
-            dataset = h5py.h5d.open(source, link)
-            _refuse_references(dataset.get_type(), h5py.h5i.get_name(dataset))
-            stored_bytes = dataset.get_storage_size()
-            if self.packing is not None and packs and _is_packable(dataset):
-                values = codec.read_values(h5py.Dataset(dataset), workers=self.packing.workers)
-                group = h5py.Group(target)
-                name = new_link.decode(errors="surrogateescape")
-                write_array(
-                    group, name, values, self.packing.compression, workers=self.packing.workers
-                )
-                _copy_attributes(dataset, h5py.h5d.open(target, new_link))
-                self._done(stored_bytes)
-                return
-        h5py.h5o.copy(source, link, target, new_link)
-        self._done(stored_bytes)
+        """Makes a dataset without its values, or with them where they cannot be moved as bytes."""
+        dataset = h5py.h5d.open(source, link)
+        kind = dataset.get_type()
+        _refuse_references(kind, h5py.h5i.get_name(dataset))
+        if self.packing is not None and packs and _is_packable(dataset):
+            group, name = h5py.Group(target), new_link.decode(errors="surrogateescape")
+            made = create_array(group, name, dataset.shape, dataset.dtype, self.packing.compression)
+            _copy_attributes(dataset, made)
+            self._pending.append((source, link, target, new_link, True))
+            return
+        properties = dataset.get_create_plist()
+        is_movable = (
+            properties.get_layout() in (h5py.h5d.CHUNKED, h5py.h5d.CONTIGUOUS)
+            and properties.get_external_count() == 0
+            and not kind.detect_class(h5py.h5t.VLEN)
+            and not _has_strings(kind)
+            and not kind.committed()
+        )
+        if not is_movable:
+            h5py.h5o.copy(source, link, target, new_link)
+            self._done(dataset)
+            return
+        made = h5py.h5d.create(target, new_link, kind, dataset.get_space(), dcpl=properties)
+        _copy_attributes(dataset, made)
+        if dataset.get_storage_size():
+            self._pending.append((source, link, target, new_link, False))
+        else:
+            self._done(dataset)
 
-    def _done(self, stored_bytes: int) -> None:
+    def _done(self, dataset: Any) -> None:
         if self.on_object is not None:
-            self.on_object(stored_bytes)
+            self.on_object(dataset.get_storage_size())
+
+
+def _move_chunks(source: Any, target: Any) -> None:
+    """Moves the chunks of a dataset as they are; those that are not stored stay so."""
+    sizes, edges = source.shape, source.get_create_plist().get_chunk()
+    steps = [range(0, size, edge) for size, edge in zip(sizes, edges, strict=True)]
+    for corner in itertools.product(*steps):
+        interruption_point()
+        info = source.get_chunk_info_by_coord(corner)
+        if info.byte_offset is not None:
+            data = source.read_direct_chunk(corner)[1]
+            target.write_direct_chunk(corner, data, info.filter_mask)
+
+
+def _move_bytes(source: Any, target: Any) -> None:
+    """Moves the values of a contiguous dataset, whatever they are."""
+    kind, shape = source.get_type(), source.shape
+    for region in _slabs(shape, kind.get_size()):
+        interruption_point()
+        ranges = [range(size)[part] for size, part in zip(shape, region, strict=True)]
+        counts = tuple(map(len, ranges))
+        values = np.empty(counts, f"V{kind.get_size()}")
+        place = source.get_space()
+        if shape:
+            place.select_hyperslab(tuple(one.start for one in ranges), counts)
+        memory = h5py.h5s.create_simple(counts) if shape else h5py.h5s.create(h5py.h5s.SCALAR)
+        source.read(memory, place, values, kind)
+        target.write(memory, place, values, kind)
 
 
 def stored_bytes_below(group: h5py.Group) -> tuple[int, int]:
@@ -214,7 +275,7 @@ def _is_packable(dataset: Any) -> bool:
     """Whether a dataset holds numbers that do not grow, and enough of them."""
     dtype, shape = dataset.dtype, dataset.shape
     space = dataset.get_space()
-    return shape is not None and (
+    return bool(shape) and (
         dtype.kind in "biufc"
         and dtype.isnative
         and math.prod(shape) * dtype.itemsize >= MIN_CHUNKED_BYTES
@@ -272,6 +333,16 @@ def _raw(attribute: Any, kind: Any) -> np.ndarray[Any, Any]:
 def _is_variable_string(kind: Any) -> bool:
     """Whether a type is that of strings of any length, which HDF5 does not count as such lists."""
     return bool(kind.get_class() == h5py.h5t.STRING and kind.is_variable_str())
+
+
+def _has_strings(kind: Any) -> bool:
+    """Whether values of a type hold strings of any length, which are stored elsewhere."""
+    if kind.get_class() == h5py.h5t.COMPOUND:
+        members = map(kind.get_member_type, range(kind.get_nmembers()))
+        return any(map(_has_strings, members))
+    if kind.get_class() == h5py.h5t.ARRAY:
+        return _has_strings(kind.get_super())
+    return _is_variable_string(kind)
 
 
 def _check_attributes(a: Any, b: Any, where: str) -> None:

@@ -18,12 +18,6 @@ if TYPE_CHECKING:
 
     from h5scene.store import Durability
 
-# HDF5 takes metadata space in such blocks; what is left of one when the next is needed, or at the
-# end, is lost. Object headers, index nodes and heaps take some 500 bytes for a small object.
-_MAX_BLOCK_BYTES = 4 << 20
-_MIN_BLOCK_BYTES = 2048
-_METADATA_BYTES_PER_OBJECT = 640
-
 Repacking: TypeAlias = Literal["keep", "fast", "small", "none"]
 
 
@@ -87,7 +81,7 @@ def repack(
         packing = Packing(None if compression == "none" else compression, threads)
     with SceneFile(path, "r+", durability=durability, lock_timeout_s=lock_timeout_s) as file:
         before_bytes = Path(file.path).stat().st_size
-        count, total = file._read(lambda tree: stored_bytes_below(tree.h5))
+        _, total = file._read(lambda tree: stored_bytes_below(tree.h5))
         done = 0
 
         def reporter(what: str) -> Callable[[int], None]:
@@ -112,7 +106,6 @@ def repack(
             _nothing,
             fill,
             check,
-            metadata_block_bytes=metadata_block_bytes(count),
             durability=durability,
             lock_timeout_s=lock_timeout_s,
         )
@@ -126,12 +119,7 @@ def copy_all(old: h5py.Group, new: h5py.Group, copy: TreeCopy) -> None:
     old.id.links.iterate(links.append)
     for link in sorted(links):
         copy.copy_member(old, link, new, link)
-
-
-def metadata_block_bytes(object_count: int) -> int:
-    """Returns how much space for metadata to take at a time, for a number of objects."""
-    expected = max(object_count * _METADATA_BYTES_PER_OBJECT, _MIN_BLOCK_BYTES)
-    return min(1 << (expected - 1).bit_length(), _MAX_BLOCK_BYTES)
+    copy.copy_values()
 
 
 def _nothing(_: h5py.Group) -> None:

@@ -31,12 +31,10 @@ class Content:
     Attributes:
         fill: Writes it.
         check: Reads it again, and raises if it is not what it should be.
-        metadata_block_bytes: How much space for metadata HDF5 takes at a time.
     """
 
     fill: Callable[[h5py.File], None]
     check: Callable[[h5py.File], None] | None = None
-    metadata_block_bytes: int | None = None
 
 
 class NewFile:
@@ -124,13 +122,7 @@ def create(
         _use(pager, partial(h5py.File, pager, "w", **options), initialise, path)
         if content is not None:
             pager = Pager.of_unpublished_file(new.disk)
-            opened = partial(
-                open_hdf5,
-                pager,
-                is_writable=True,
-                metadata_block_bytes=content.metadata_block_bytes,
-            )
-            _use(pager, opened, content.fill, path)
+            _use(pager, partial(open_hdf5, pager, is_writable=True), content.fill, path)
         end = pager.end_of_data()
         write_header(new.disk, new_header().clean(end=end))
         cut(new.disk, end)

@@ -158,7 +158,6 @@ class Store:
         fill: Callable[[h5py.File, h5py.File], None],
         check: Callable[[h5py.File, h5py.File], None],
         *,
-        metadata_block_bytes: int | None = None,
         durability: Durability = "process",
         lock_timeout_s: float = 60.0,
     ) -> None:
@@ -171,7 +170,6 @@ class Store:
             fill: Takes the old and the new file, and writes the rest.
             check: Takes both files, the new one as it can be read from the disk, and raises if that
                 is not what it should be.
-            metadata_block_bytes: How much space for metadata HDF5 takes at a time.
             durability: As of a transaction.
             lock_timeout_s: As of a transaction.
 
@@ -189,9 +187,7 @@ class Store:
                     f"{self.path} cannot be replaced inside a transaction on it", file=self.path
                 )
             with self.transaction(durability=durability, lock_timeout_s=lock_timeout_s) as old:
-                content = creation.Content(
-                    partial(fill, old), partial(check, old), metadata_block_bytes
-                )
+                content = creation.Content(partial(fill, old), partial(check, old))
                 is_synced = durability == "power"
                 creation.create(
                     self.path, initialise, sync=is_synced, content=content, replaces=True
@@ -397,7 +393,6 @@ def create_store(
     *,
     durability: Durability = "process",
     fill: Callable[[h5py.File], None] | None = None,
-    metadata_block_bytes: int | None = None,
 ) -> Store:
     """Creates the file with what `initialise` writes into it, and returns its store.
 
@@ -416,7 +411,7 @@ def create_store(
     with Guard():
         content = None
         if fill is not None:
-            content = creation.Content(fill, metadata_block_bytes=metadata_block_bytes)
+            content = creation.Content(fill)
         creation.create(real_path, initialise, sync=durability == "power", content=content)
     return open_store(real_path)
 

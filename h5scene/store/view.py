@@ -220,16 +220,8 @@ def close_graveyard() -> None:
             continue
 
 
-def open_hdf5(
-    pager: Pager, *, is_writable: bool, metadata_block_bytes: int | None = None
-) -> h5py.File:
+def open_hdf5(pager: Pager, *, is_writable: bool) -> h5py.File:
     """Returns the file that HDF5 sees through a pager.
-
-    Args:
-        pager: Its bytes.
-        is_writable: Whether HDF5 may write to it.
-        metadata_block_bytes: How much space for metadata HDF5 takes at a time. Its own choice is
-            2 KiB, which scatters them among the data.
 
     Raises:
         CorruptDataError: HDF5 cannot make sense of it.
@@ -245,8 +237,6 @@ def open_hdf5(
         cache.set_initial_size = True
         cache.initial_size = cache.min_size = cache.max_size = _METADATA_CACHE_BYTES
         access.set_mdc_config(cache)
-    if metadata_block_bytes is not None:
-        access.set_meta_block_size(metadata_block_bytes)
     path = pager.disk.path
     try:
         # The pager is what HDF5 opens; the name is only shown.

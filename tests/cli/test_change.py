@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import io
 import re
 import signal
 import subprocess
@@ -22,9 +22,8 @@ from h5scene.errors import (
     InvalidInputError,
     SceneNotFoundError,
 )
-from h5scene.handling.repacking import metadata_block_bytes
 from h5scene.store import close_all
-from tests.cli.sample import SCENE, make_sample, on_terminal
+from tests.cli.sample import SCENE, make_sample
 from tests.records import centered, content
 
 Capture = pytest.CaptureFixture[str]
@@ -132,7 +131,6 @@ def test_rm_of_some_frames(capsys: Capture) -> None:
         (["runs.h5/0/smoke/9"], "no frame 9"),
         (["runs.h5/0/smoke/x"], "is no frame"),
         (["runs.h5/0/src/none.py"], "no field or attached file 'src/none.py'"),
-        (["runs.h5/0/smoke", "--frames", "5:9"], "is one of those"),
     ],
 )
 def test_rm_removes_nothing_when_something_is_missing(
@@ -141,6 +139,12 @@ def test_rm_removes_nothing_when_something_is_missing(
     before = content(sample)
     assert text in said(capsys, "rm", "runs.h5/1", *target, "-y", status=1)
     assert content(sample) == before
+
+
+def test_rm_of_frames_needs_fields_that_have_them(sample: Path, capsys: Capture) -> None:
+    out = said(capsys, "rm", "runs.h5/0/smoke", "--frames", "5:9", "-y", status=1)
+    assert "is one of those" in out
+    assert "needs fields" in said(capsys, "rm", "runs.h5/0", "--frames", "1", "-y", status=2)
 
 
 def test_rm_asks(sample: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -228,12 +232,13 @@ def test_a_copy_is_one_state_of_a_file_that_changes(tmp_path: Path) -> None:
 
 def test_split(capsys: Capture) -> None:
     assert said(capsys, "split", "runs.h5", "out") == "2 files in out\n"
-    assert sorted(os.listdir("out")) == ["sim_000000.h5", "sim_000001.h5"]
+    names = ["sim_000000.h5", "sim_000001.h5"]
+    assert sorted(path.name for path in Path("out").iterdir()) == names
     for scene in (SCENE, "sim_000001"):
         assert compare(f"runs.h5/{scene}", f"out/{scene}.h5/{scene}") == ()
-    inodes = {name: Path("out", name).stat().st_ino for name in os.listdir("out")}
+    inodes = {name: Path("out", name).stat().st_ino for name in names}
     assert said(capsys, "split", "runs.h5", "out") == "2 files in out\n"  # goes on
-    assert inodes == {name: Path("out", name).stat().st_ino for name in os.listdir("out")}
+    assert inodes == {name: Path("out", name).stat().st_ino for name in names}
     with SceneFile("out/sim_000000.h5") as file:  # a scene file like any other
         file.write_frame(9, {SCENE: {"smoke": centered()}})
     assert split("runs.h5", "pairs", scenes_per_file=2) == ("pairs/sim_000000.h5",)
@@ -301,13 +306,13 @@ def test_repack_notices_a_wrong_copy(sample: Path, monkeypatch: pytest.MonkeyPat
     from h5scene.handling import hdf5_trees
 
     before = sample.read_bytes()
-    copy_leaf = hdf5_trees.TreeCopy._copy_leaf
+    make_dataset = hdf5_trees.TreeCopy._make_dataset
 
     def forgetful(self: Any, source: Any, link: bytes, *others: Any, **options: Any) -> None:
         if link != b"000002":
-            copy_leaf(self, source, link, *others, **options)
+            make_dataset(self, source, link, *others, **options)
 
-    monkeypatch.setattr(hdf5_trees.TreeCopy, "_copy_leaf", forgetful)
+    monkeypatch.setattr(hdf5_trees.TreeCopy, "_make_dataset", forgetful)
     with pytest.raises(CorruptDataError, match="has other members"):
         repack(sample)
     assert sample.read_bytes() == before
@@ -327,19 +332,22 @@ def test_metadata_stand_together(tmp_path: Path) -> None:
         close_all()
         seen = set()
 
-        class Counting:
-            def __init__(self) -> None:
-                self.raw = path.open("rb")
+        class Counting(io.BufferedIOBase):
+            def __init__(self, raw: Any) -> None:
+                self.raw = raw
 
-            def __getattr__(self, name: str) -> Any:
-                return getattr(self.raw, name)
+            def seek(self, offset: int, whence: int = 0) -> int:
+                return int(self.raw.seek(offset, whence))
 
-            def readinto(self, buffer: Any) -> Any:
+            def tell(self) -> int:
+                return int(self.raw.tell())
+
+            def readinto(self, buffer: Any) -> int:
                 start = self.raw.tell()
                 seen.update(range(start >> 14, (start + len(buffer) + 16383) >> 14))
-                return self.raw.readinto(buffer)
+                return int(self.raw.readinto(buffer))
 
-        with h5py.File(Counting(), "r") as opened:
+        with path.open("rb") as raw, h5py.File(Counting(raw), "r") as opened:
             field = opened["s/u"]
             assert [field[name].shape for name in field] == [(64, 64)] * 60
         return len(seen)
@@ -349,7 +357,6 @@ def test_metadata_stand_together(tmp_path: Path) -> None:
     together = places()
     assert scattered > 40
     assert together <= 8
-    assert [metadata_block_bytes(n) for n in (0, 10, 1000, 10**6)] == [2048, 8192, 1 << 20, 4 << 20]
 
 
 # --- interrupted ----------------------------------------------------------------------------------
@@ -378,7 +385,7 @@ main({arguments!r})
 """
 
 
-@pytest.mark.parametrize("after", [1, 6, 30])
+@pytest.mark.parametrize("after", [1, 6, 12])
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -401,8 +408,8 @@ def test_interrupted_commands_leave_files_as_they_were(
     code = INTERRUPTED.format(after=after, arguments=arguments)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 130, done.stderr
-    assert done.stderr.startswith("h5scene: interrupted")
-    assert done.stderr.count("\n") == 1
+    assert done.stderr.strip().startswith("h5scene: interrupted")
+    assert done.stderr.strip().count("\n") == 0
     left = {path: path.read_bytes() for path in sample.parent.iterdir() if path.is_file()}
     assert left == before
     if arguments[0] == "split":  # files that are whole, and nothing else
@@ -413,8 +420,6 @@ def test_interrupted_commands_leave_files_as_they_were(
 
 def test_ctrl_c_on_a_terminal(sample: Path) -> None:
     """While the command waits for an answer."""
-    code, printed = on_terminal(["rm", "runs.h5/0", "-n"], 80)
-    assert code == 0
     process = subprocess.Popen(
         [sys.executable, "-c", "from h5scene.cli import main; import sys\n"
          "sys.stdin.isatty = lambda: True\nmain(['rm', 'runs.h5/0'])"],

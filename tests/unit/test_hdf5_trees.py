@@ -70,6 +70,7 @@ def copied(source: Path, packing: Packing | None = None) -> Path:
     with h5py.File(source) as old, h5py.File(target, "w", libver=("v108", "v110")) as new:
         copy.copy_attributes(old, new)
         copy.copy_member(old, b"g", new, b"g")
+        copy.copy_values()
     return target
 
 

@@ -52,7 +52,7 @@ def test_a_new_file_gets_its_content_before_its_name(tmp_path: Path) -> None:
         assert not path.exists()
         put("y", 2)(file)
 
-    create_store(path, put("x", 1), fill=fill, metadata_block_bytes=1 << 16)
+    create_store(path, put("x", 1), fill=fill)
     assert open_store(path).read(lambda file: (file["x"][0], file["y"][0])) == (1, 2)
     with h5py.File(path) as file:
         assert sorted(file) == ["x", "y"]
