@@ -52,7 +52,7 @@ def limits_of(field: Any) -> Limits | None:
     if values.dtype.kind in (complex,):
         values = math.abs(values)
     if "vector" in channel(values):
-        values = math.vec_length(values, "vector")
+        values = math.norm(values, "vector")
     low, high = (float(find(values, values.shape)) for find in (math.finite_min, math.finite_max))
     return (low, high) if pymath.isfinite(low) and pymath.isfinite(high) else None
 
@@ -82,9 +82,9 @@ def draw(
     Raises:
         InvalidInputError: There are too many panels, or none.
     """
-    fields = [[one.field for one in row] for row in rows.values()]
-    widths = [[max(batch(field).volume, 1) for field in row] for row in fields]
-    columns = max(map(sum, widths), default=0)
+    panels = [[part for one in row for part in _without_batch(one)] for row in rows.values()]
+    fields = [[one.field for one in row] for row in panels]
+    columns = max(map(len, fields), default=0)
     if not columns:
         raise InvalidInputError("there is nothing to draw")
     if len(fields) * columns > MOST_PANELS:
@@ -92,11 +92,7 @@ def draw(
             f"{len(fields)} × {columns} panels are too many for one picture; choose fewer frames "
             "or fields, or make a movie"
         )
-    titles = [
-        [one.title for one, width in zip(row, row_widths, strict=True) for _ in range(width)]
-        for row, row_widths in zip(rows.values(), widths, strict=True)
-    ]
-    titles = [row + [""] * (columns - len(row)) for row in titles]
+    titles = [[one.title for one in row] + [""] * (columns - len(row)) for row in panels]
     down, across = (columns, len(fields)) if is_row else (len(fields), columns)
     if is_row:
         titles = [list(column) for column in zip(*titles, strict=True)]
@@ -118,6 +114,20 @@ def draw(
             given = (limits or {}).get(name)
             _set_limits(figure, i, given or found[i], is_row=is_row, count=len(fields))
     return figure
+
+
+def _without_batch(one: Panel) -> list[Panel]:
+    """Returns a panel for each entry of a batch."""
+    dims = batch(one.field)
+    if not dims:
+        return [one]
+    return [
+        Panel(
+            one.field[index],
+            ", ".join([one.title, *(f"{name} = {i}" for name, i in index.items())]),
+        )
+        for index in dims.meshgrid(names=True)
+    ]
 
 
 def _needs_scale(field: Any) -> bool:
