@@ -57,7 +57,7 @@ has examples of each command.
 Exit status: 0 all done, 1 something could not be done (diff: something differs),
              2 wrong arguments (diff: could not be compared), 130 interrupted.
 
-Names are completed by the shell after, for bash (zsh, fish alike):
+The shell completes commands and options after this (zsh_source for zsh):
 
 \b
     eval "$(_H5SCENE_COMPLETE=bash_source h5scene)"

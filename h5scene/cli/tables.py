@@ -108,6 +108,9 @@ def print_facts(facts: Sequence[tuple[str, str]]) -> None:
     """Prints names and what belongs to them; a text of several lines is indented."""
     space = max((cell_len(name) for name, _ in facts), default=0)
     for name, text in facts:
+        if not name:
+            click.echo()
+            continue
         head = f"{name}:".ljust(space + 2)
         click.echo((click.style(head, bold=True) if is_terminal() else head) + printable(text))
 

@@ -39,7 +39,7 @@ def repack(
     *,
     compression: Repacking = "keep",
     workers: int | None = None,
-    durability: Durability = "process",
+    durability: Durability = "power",
     lock_timeout_s: float = DEFAULT_LOCK_TIMEOUT_S,
     on_progress: Callable[[str, int, int], object] | None = None,
 ) -> Repacked:
@@ -56,7 +56,8 @@ def repack(
         compression: `keep` moves the chunks as they are; else all numbers of fields are packed
             `fast`, `small` or not at all.
         workers: Number of threads; by default one for each processor that may be used.
-        durability: See `SceneFile`.
+        durability: See `SceneFile`. By default also a power loss leaves one of the two files whole:
+            it concerns everything that the file holds.
         lock_timeout_s: How long to wait for other processes, in seconds.
         on_progress: Called with what is being done (`copying`, `comparing`), and how many bytes of
             how many are done.

@@ -224,10 +224,7 @@ def test_a_gif_shows_each_frame(runs: Scene, capsys: Capture) -> None:
 def test_an_mp4_can_be_played(runs: Scene) -> None:
     ffmpeg = pytest.importorskip("imageio_ffmpeg", reason="mp4 needs imageio-ffmpeg")
     assert run(["movie", "runs.h5/0", "smoke", "--dpi", "40", "--fps", "5", "-o", "a.mp4"]) == 0
-    reader = ffmpeg.read_frames("a.mp4")
-    about = next(reader)
-    assert about["fps"] == 5
-    assert sum(1 for _ in reader) == 3
+    assert ffmpeg.count_frames_and_secs("a.mp4") == (3, pytest.approx(0.6))
 
 
 def test_a_movie_that_fails_leaves_the_old_one(tmp_path: Path) -> None:
