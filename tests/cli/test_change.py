@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -275,6 +276,27 @@ def test_repack(sample: Path, compression: str, capsys: Capture) -> None:
     with SceneFile("runs.h5") as file:
         file.write_frame(3, {SCENE: {"smoke": centered()}})
     assert SceneFile("runs.h5", "r").frames(SCENE)["smoke"] == (0, 1, 2, 3)
+
+
+@pytest.mark.skipif(shutil.which("h5dump") is None, reason="h5dump is not installed")
+def test_hdf5_tools_read_what_commands_wrote(sample: Path) -> None:
+    """HDF5 1.10 prints the same numbers of a file that was repacked, copied and split."""
+
+    def numbers(path: str) -> str:
+        command = ["h5dump", "-y", "-d", f"/{SCENE}/smoke/000001", path]
+        printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        return printed.split("DATA {")[1]
+
+    assert run(["copy", "runs.h5/0", "copied.h5"]) == run(["split", "runs.h5", "out"]) == 0
+    assert run(["repack", "runs.h5", "--compression", "small"]) == 0
+    close_all()
+    assert numbers("runs.h5") == numbers("copied.h5") == numbers("out/sim_000000.h5")
+    listed = subprocess.run(
+        ["h5ls", f"runs.h5/{SCENE}"], capture_output=True, text=True, check=True
+    ).stdout
+    assert [line.split()[0] for line in listed.splitlines()] == [
+        "_curves", "_files", "_times", "density", "smoke", "velocity",
+    ]  # fmt: skip
 
 
 def test_repack_keeps_what_is_not_ours(sample: Path) -> None:
