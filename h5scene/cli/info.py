@@ -12,6 +12,7 @@ from h5scene.cli.tables import print_columns, print_facts, print_json, print_pic
 from h5scene.cli.texts import (
     boundary_text,
     field_json,
+    file_json,
     frame_text,
     json_text,
     ratio_text,
@@ -82,11 +83,7 @@ def _about_file(file: SceneFile, *, exact: bool, as_json: bool) -> int:
     if as_json:
         print_json(
             {
-                "file": about.path,
-                "size_bytes": about.size_bytes,
-                "format_version": about.format_version,
-                "creator": about.creator,
-                "scene_count": about.scene_count,
+                **file_json(about),
                 "first_scene": scenes[0] if scenes else None,
                 "last_scene": scenes[-1] if scenes else None,
                 "frame_count": (

@@ -12,7 +12,7 @@ from h5scene.cli.text_safety import printable
 from h5scene.cli.texts import (
     field_json,
     field_row,
-    frame_text,
+    file_json,
     properties_text,
     scene_json,
 )
@@ -84,11 +84,7 @@ def _list_file(file: SceneFile, *, is_all: bool, names: bool, exact: bool, as_js
     if as_json:
         print_json(
             {
-                "file": about.path,
-                "size_bytes": about.size_bytes,
-                "format_version": about.format_version,
-                "creator": about.creator,
-                "scene_count": about.scene_count,
+                **file_json(about),
                 "scenes": [scene_json(scene) for scene in scenes],
             }
         )
@@ -207,6 +203,3 @@ def _status(scenes: list[SceneSummary]) -> int:
     """Returns the exit status: whether anything is damaged."""
     is_damaged = any(s.problem or any(f.problem for f in s.fields) for s in scenes)
     return 1 if is_damaged else 0
-
-
-__all__ = ["command", "frame_text", "print_scenes"]

@@ -11,7 +11,7 @@ from h5scene.cli.text_safety import printable
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from h5scene.handling.summaries import FieldSummary, SceneSummary, StoredSize
+    from h5scene.handling.summaries import FieldSummary, FileSummary, SceneSummary, StoredSize
 
 
 def field_row(field: FieldSummary) -> list[str]:
@@ -93,6 +93,17 @@ def boundary_text(boundary: Any) -> str:
         return str(kind)
     inner = ", ".join(f"{key}: {boundary_text(value)}" for key, value in rest.items())
     return f"{kind} ({inner})"
+
+
+def file_json(file: FileSummary) -> dict[str, Any]:
+    """Returns a file as JSON values."""
+    return {
+        "file": file.path,
+        "size_bytes": file.size_bytes,
+        "format_version": file.format_version,
+        "creator": file.creator,
+        "scene_count": file.scene_count,
+    }
 
 
 def scene_json(scene: SceneSummary) -> dict[str, Any]:
