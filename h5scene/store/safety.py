@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 _REDELIVERY_S = 0.002
-_LONGEST_WAIT_S = 0.1
+_LONGEST_WAIT_S = 10.0  # no reason is known why it should take longer than some milliseconds
 _STORE_DIRECTORY = os.path.dirname(os.path.abspath(__file__)) + os.sep
 # h5py keeps weak references to all its objects; its compiled code shows no frames of its own.
 _H5PY_PLACES = (os.path.dirname(os.path.abspath(h5py.__file__)) + os.sep, weakref.__file__)
@@ -141,6 +141,8 @@ def interruption_point() -> None:
     Long work inside a transaction or read calls this between its steps: it is in the store and in
     HDF5 nearly all the time, and a handler might not find a moment for long.
     """
+    if not _handlers.is_waiting or threading.current_thread() is not threading.main_thread():
+        return  # Python runs handlers in the main thread only
     deadline = time.monotonic() + _LONGEST_WAIT_S
     while _handlers.is_waiting and time.monotonic() < deadline:
         time.sleep(_REDELIVERY_S)
