@@ -16,7 +16,7 @@ import h5py
 import numpy as np
 
 from h5scene.errors import CorruptDataError, FormatError
-from h5scene.format import attached_files, codec, layout, names, plain_arrays, properties
+from h5scene.format import attached_files, groups, layout, names, plain_arrays, properties
 from h5scene.format.json_values import load_json
 from h5scene.record import TensorRecord
 
@@ -155,8 +155,8 @@ def summarize_file(file: SceneFile) -> FileSummary:
         return FileSummary(
             path=file.path,
             size_bytes=Path(file.path).stat().st_size,
-            format_version=str(codec.read_attribute(tree.h5, layout.FORMAT_ATTR)),
-            creator=str(codec.read_attribute(tree.h5, layout.CREATOR_ATTR) or "unknown"),
+            format_version=str(groups.read_attribute(tree.h5, layout.FORMAT_ATTR)),
+            creator=str(groups.read_attribute(tree.h5, layout.CREATOR_ATTR) or "unknown"),
             scene_count=len(tree.scene_names()),
         )
 
@@ -243,10 +243,10 @@ def read_attributes(
             if layout.FIELD_TYPE_ATTR in member.attrs:
                 source = member
         found = {}
-        for key in codec.text_names(source.attrs):
+        for key in groups.text_names(source.attrs):
             if key in layout.SCENE_ATTRS:
                 continue
-            value = codec.read_attribute(source, key)
+            value = groups.read_attribute(source, key)
             if isinstance(value, str):
                 with suppress(FormatError):  # plain text
                     value = load_json(value)
@@ -311,7 +311,7 @@ def _scene(name: str, group: Any, *, is_brief: bool, is_exact: bool) -> SceneSum
         except _DAMAGE as error:
             fields.append(FieldSummary(text, problem=_said(error)))
             continue
-        if codec.kind_of(member) == layout.FIELD_KIND:
+        if groups.kind_of(member) == layout.FIELD_KIND:
             fields.append(
                 _brief_field(member, text)[0] if is_brief else _field(member, text, is_exact)
             )
@@ -338,7 +338,7 @@ def _scene(name: str, group: Any, *, is_brief: bool, is_exact: bool) -> SceneSum
 def _member_names(scene: h5py.Group, links: list[bytes], name: str) -> tuple[str, ...]:
     """Returns the names in a group of a scene, which need not exist."""
     group = scene[name] if name.encode() in links else None
-    return tuple(sorted(codec.text_names(group))) if isinstance(group, h5py.Group) else ()
+    return tuple(sorted(groups.text_names(group))) if isinstance(group, h5py.Group) else ()
 
 
 def _brief_field(group: Any, name: str) -> tuple[FieldSummary, list[int]]:
@@ -376,11 +376,11 @@ def _field(
     size = StoredSize()
     opened = h5py.Group(group)
     try:
-        kind = codec.read_attribute(opened, layout.FIELD_TYPE_ATTR)
+        kind = groups.read_attribute(opened, layout.FIELD_TYPE_ATTR)
         field_type = kind if isinstance(kind, str) else None
         if field_type is None:
             raise CorruptDataError("the description of the field is missing")
-        stored_dims = codec.read_attribute(opened, layout.DIMS_ATTR)
+        stored_dims = groups.read_attribute(opened, layout.DIMS_ATTR)
         if isinstance(stored_dims, str):
             dims = tuple(str(dim["name"]) for dim in load_json(stored_dims))
         if brief.first_frame is not None:
