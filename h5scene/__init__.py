@@ -18,15 +18,25 @@ from h5scene._version import __version__
 
 if TYPE_CHECKING:
     from h5scene.interop.scene_directories import export_scenes, import_scenes
+    from h5scene.interop.xarray_fields import field_from_xarray
     from h5scene.scene import Scene
     from h5scene.scene_file import SceneFile
 
-__all__ = ["Scene", "SceneFile", "__version__", "errors", "export_scenes", "import_scenes"]
+__all__ = [
+    "Scene",
+    "SceneFile",
+    "__version__",
+    "errors",
+    "export_scenes",
+    "field_from_xarray",
+    "import_scenes",
+]
 
 _LOADED_ON_FIRST_USE = {
     "Scene": "h5scene.scene",
     "SceneFile": "h5scene.scene_file",
     "export_scenes": "h5scene.interop.scene_directories",
+    "field_from_xarray": "h5scene.interop.xarray_fields",
     "import_scenes": "h5scene.interop.scene_directories",
 }
 

@@ -14,7 +14,7 @@ from h5scene.errors import (
     SceneNotFoundError,
     UnsupportedVersionError,
 )
-from h5scene.format import codec, descriptions, groups, layout, names
+from h5scene.format import codec, descriptions, forms, groups, layout, names, statistics
 from h5scene.format.objects import SharedObjects
 
 if TYPE_CHECKING:
@@ -179,6 +179,7 @@ class SceneTree:
 
     def remove_frames_after(self, scene: str, frame: int) -> None:
         """Removes the later frames of all fields, and fields that have no other ones."""
+        statistics.drop_rows_after(self.scene(scene), frame)
         for link in self.fieldnames(scene):
             frames = self.frames(scene, link)
             if frames and frames[0] > frame:
@@ -254,7 +255,9 @@ class SceneTree:
         attributes = planned.attributes
         is_first, target = False, frame_path
         if self._has_field(planned.scene, link):
+            self._note_form(planned, link)
             if groups.has_member(self.h5, frame_path):
+                statistics.drop_row(self.h5[planned.scene], link, int(planned.frame_link))
                 if planned.members:  # which the frame may share with the one that it replaces
                     target = f"{path}/{layout.NEW_FRAME_LINK}"
                 else:
@@ -339,6 +342,18 @@ class SceneTree:
         """Whether something has the name of this field. The scene must exist."""
         known = ("description", scene, link) in self._cache
         return known or groups.has_member(self.h5, f"{scene}/{link}")
+
+    def _note_form(self, planned: PlannedFrame, link: str) -> None:
+        """Says on a field that its frames vary, if this new one differs from them."""
+        key = ("form", planned.scene, link)
+        form = (planned.values.shape, planned.values.dtype)
+        if self._cache.get(key) == form and not planned.attributes:
+            return  # nearly every frame
+        field = self.h5[planned.scene][link]
+        own = planned.description if planned.attributes else None
+        if forms.makes_vary(field, forms.FrameForm(*form, own)):
+            field.attrs[layout.FRAMES_VARY_ATTR] = 1
+        self._cache[key] = form
 
     def _stored_frame(self, scene: str, name: str, frame: int) -> tuple[str, FieldDescription]:
         """Returns the path of a frame, which must exist, and the description of its field."""
