@@ -40,6 +40,7 @@ except ModuleNotFoundError as error:
     ) from error
 
 if TYPE_CHECKING:
+    from h5scene.format.forms import FrameForm
     from h5scene.record import Array, DimSpec
     from h5scene.scene_file import SceneFile
 
@@ -344,9 +345,9 @@ class FrameDataset(Dataset[Any]):
             known = self._readers.setdefault(name, reader)
             if reader != known:
                 raise InvalidInputError(
-                    f"field {name!r} of {source.path}/{scene} gives tensors {reader.dtype} "
-                    f"{reader.result_shape}, other scenes {known.dtype} {known.result_shape}; put "
-                    "scenes of one form into a dataset"
+                    f"field {name!r} of {source.path}/{scene} gives tensors {reader.form.dtype} "
+                    f"{reader.result_shape}, other scenes {known.form.dtype} {known.result_shape}; "
+                    "put scenes of one form into a dataset"
                 )
             common = set(found[0].frames) if common is None else common & set(found[0].frames)
         return np.array(sorted(common or ()), np.int64)[chosen]
@@ -446,7 +447,7 @@ def _check_dims(regions: Mapping[str, Region], readers: Mapping[str, _Reader]) -
     """Raises InvalidInputError when a region names a dim that none of its fields has."""
     for name, region in regions.items():
         sharing = [reader for other, reader in readers.items() if regions[other] is region]
-        known = {dim for reader in sharing for dim, _ in reader.region}
+        known = {dim for reader in sharing for dim in reader.dims}
         known |= {"vector"} if "~vector" in known else set()
         unknown = [dim for dim in region if dim not in known]
         if unknown and sharing:
@@ -462,9 +463,10 @@ class _Reader:
 
     Attributes:
         link: Name of the field.
-        dtype: Of its values.
-        region: What to read of a frame.
-        read_shape: Its sizes.
+        form: Shape and dtype of its frames.
+        dims: Names of its dims.
+        region: What to read of a frame: start, stop and step along each axis.
+        read_shape: Sizes of that.
         order: The axes of what was read, in the order of the tensor.
         new_axis: Where the tensor gets an axis of one channel, if the field has none.
         components: Axis of the components of a staggered grid, as read.
@@ -475,8 +477,9 @@ class _Reader:
     """
 
     link: str
-    dtype: np.dtype[Any]
-    region: tuple[tuple[str, tuple[int, int, int]], ...]
+    form: FrameForm
+    dims: tuple[str, ...]
+    region: tuple[tuple[int, int, int], ...]
     read_shape: tuple[int, ...]
     order: tuple[int, ...]
     new_axis: int | None
@@ -517,8 +520,9 @@ class _Reader:
         taken = [] if components is None else list(parts[names[components]])
         return cls(
             link=series.link,
-            dtype=series.dtype,
-            region=tuple((n, (part.start, part.stop, part.step)) for n, part in parts.items()),
+            form=series.form,
+            dims=series.dims,
+            region=tuple((part.start, part.stop, part.step) for part in parts.values()),
             read_shape=tuple(map(len, parts.values())),
             order=tuple(order),
             new_axis=None
@@ -534,15 +538,15 @@ class _Reader:
     @property
     def result_shape(self) -> tuple[int, ...]:
         """Sizes of the tensor of one frame."""
-        example = np.broadcast_to(np.zeros((), self.dtype), (1, *self.read_shape))
+        example = np.broadcast_to(np.zeros((), self.form.dtype), (1, *self.read_shape))
         return self._arranged(example).shape[1:]
 
     def read(self, file: SceneFile, scene: str, frames: Sequence[int]) -> Array:
         """Returns frames along a first axis, with the axes of a tensor; an array of its own."""
-        region = {name: slice(*part) for name, part in self.region}
+        region = [slice(*part) for part in self.region]
         stack = None
         for i, frame in enumerate(frames):
-            part = read_part(file, scene, self.link, frame, region, self.read_shape, self.dtype)
+            part = read_part(file, scene, self.link, frame, self.form, region)
             if len(frames) == 1:
                 stack = part[None]
                 break

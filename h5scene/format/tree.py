@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     import h5py
 
+    from h5scene.format.chunks import Region
     from h5scene.format.descriptions import Member
     from h5scene.format.filters import Compression
     from h5scene.record import Array, FieldDescription, FieldRecord, ObjectRecord
@@ -330,6 +331,26 @@ class SceneTree:
         """
         path, shared = self._stored_frame(scene, name, frame)
         return codec.read_region(self.h5, path, shared, region, workers=workers)
+
+    def read_part(
+        self,
+        scene: str,
+        name: str,
+        frame: int,
+        form: forms.FrameForm,
+        region: Region | None = None,
+        *,
+        workers: int = 1,
+    ) -> Array:
+        """Returns the values of a frame of a known form, or those in a region.
+
+        Raises as `read_field` does.
+
+        Raises:
+            InvalidInputError: The frame has another form.
+        """
+        path, _ = self._stored_frame(scene, name, frame)
+        return forms.read_part(self.h5, path, form, region, workers=workers)
 
     def max_relative_error(self, scene: str, name: str, frame: int) -> float:
         """Returns by how much of their magnitude values were rounded at most; 0 if not at all."""

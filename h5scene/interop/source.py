@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from h5scene.errors import CorruptDataError, InvalidInputError
 from h5scene.format import layout
-from h5scene.format.forms import read_form
+from h5scene.format.forms import FrameForm, read_form
 from h5scene.paths import scene_file_path, split_scene_path
 from h5scene.record import CENTERED, STAGGERED
 from h5scene.scene_file import SceneFile
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     import numpy as np
 
+    from h5scene.format.chunks import Region
     from h5scene.record import Array, FieldDescription
 
 GRIDS = (CENTERED, STAGGERED)
@@ -90,18 +91,26 @@ class FrameSeries:
     Attributes:
         link: Name under which the field is stored.
         description: What the frames share; that of the first frame where it has its own.
-        shape: Of the values of the first frame.
-        dtype: Of the values of the first frame.
+        form: Shape and dtype of the values.
         frames: Frame numbers, sorted.
         own: Descriptions of frames that differ from `description`.
     """
 
     link: str
     description: FieldDescription
-    shape: tuple[int, ...]
-    dtype: np.dtype[Any]
+    form: FrameForm
     frames: tuple[int, ...]
     own: Mapping[int, FieldDescription]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Sizes of the values."""
+        return self.form.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Dtype of the values."""
+        return self.form.dtype
 
     @property
     def dims(self) -> tuple[str, ...]:
@@ -153,7 +162,7 @@ def frame_series(file: SceneFile, scene: str, name: str) -> list[FrameSeries]:
             first = next(iter(described.values()))
             own = {frame: other for frame, other in described.items() if other != first}
             numbers = tuple(described) if varies else frames
-            found.append(FrameSeries(link, first, shape, dtype, numbers, own))
+            found.append(FrameSeries(link, first, FrameForm(shape, dtype), numbers, own))
         return sorted(found, key=lambda series: (-len(series.frames), series.frames))
 
     found: list[FrameSeries] = file._read(read, scene)
@@ -165,31 +174,24 @@ def read_part(
     scene: str,
     link: str,
     frame: int,
-    region: Mapping[str, slice],
-    shape: tuple[int, ...],
-    dtype: np.dtype[Any],
+    form: FrameForm,
+    region: Region | None = None,
 ) -> Array:
-    """Returns the values of one frame in a region, in an array of its own.
+    """Returns the values of one frame, or those in a region, in an array of its own.
 
     Args:
         file: Where to read.
         scene: Which scene.
         link: Which field.
         frame: Which frame.
-        region: A slice by name of the dim.
-        shape: What the result must have.
-        dtype: What the result must have.
+        form: Shape and dtype that it must have.
+        region: A slice for each axis.
 
     Raises:
         InvalidInputError: The frame has another shape or dtype.
         H5SceneError: As `SceneFile.read_values`.
     """
-    values = file.read_values(scene, link, frame, region)
-    if values.shape != shape or values.dtype != dtype:
-        raise InvalidInputError(
-            f"frame {frame} of {link!r} gives {values.dtype} {values.shape} in place of {dtype} "
-            f"{shape}: it was replaced by one of another form; open the file again",
-            file=file.path,
-            location=f"/{scene}/{link}",
-        )
+    values: Array = file._read(
+        lambda tree: tree.read_part(scene, link, frame, form, region, workers=file._workers), scene
+    )
     return values

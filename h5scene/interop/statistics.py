@@ -23,7 +23,7 @@ from h5scene.errors import (
     UnsupportedFieldError,
 )
 from h5scene.format import statistics as stored
-from h5scene.interop.source import FACE_DIMS, FrameSeries, SourceFile, frame_series
+from h5scene.interop.source import FACE_DIMS, FrameSeries, SourceFile, frame_series, read_part
 from h5scene.record import STAGGERED
 from h5scene.scene_file import SceneFile
 
@@ -164,7 +164,7 @@ class _Task:
             is_kept = self._write(reserve)
             new = {}
             for frame in frames:
-                values = file.read_values(self._scene, link, frame)
+                values = read_part(file, self._scene, link, frame, self._series.form)
                 new[frame] = frame_numbers(values, self._series)
                 advance()
             if is_kept:

@@ -232,16 +232,12 @@ class FrameArray(BackendArray):
 
     def _values(self, wanted: list[_Wanted], sizes: tuple[int, ...]) -> Array:
         """Returns the values, those along axes of integers too."""
-        scenes = wanted.pop(0).indices if self._is_batch else np.zeros(1, int)
-        frames, *inner = wanted
-        dims = list(self._series.dims)
+        scenes = wanted[0].indices if self._is_batch else range(1)
+        frames, *inner = wanted[self._is_batch :]
         axis = self._series.component_axis if self._component is not None else None
-        region, shape = {}, [len(range(part.read.stop)[part.read]) for part in inner]
+        region = [part.read for part in inner]
         if axis is not None and self._component is not None:
-            component = self._component
-            region[dims.pop(axis)] = slice(component, component + 1)
-            shape.insert(axis, 1)
-        region |= {name: part.read for name, part in zip(dims, inner, strict=True)}
+            region.insert(axis, slice(self._component, self._component + 1))
         file = self._source.open()
         values = None
         for place, (i, j) in enumerate((i, j) for i in scenes for j in frames.indices):
@@ -250,9 +246,8 @@ class FrameArray(BackendArray):
                 self._scenes[i],
                 self._series.link,
                 int(self._frames[j]),
+                self._series.form,
                 region,
-                tuple(shape),
-                self.dtype,
             )
             if axis is not None:
                 part = part[(slice(None),) * axis + (0,)]
@@ -371,6 +366,11 @@ class _DatasetBuilder:
             common = set(variables[0].frames).intersection(*(v.frames for v in variables))
             for variable in variables:
                 variable.frames = tuple(frame for frame in variable.frames if frame in common)
+        taken: set[str] = {v.name for v in variables if v.component is None}
+        for variable in variables:
+            while variable.component is not None and variable.name in taken:
+                variable.name += "_"
+            taken.add(variable.name)
         names = self._named_dims(variables)
         self._add_frames(file, variables, names)
         data = {v.name: self._data(v, names) for v in variables}

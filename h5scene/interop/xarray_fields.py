@@ -66,8 +66,9 @@ def field_from_xarray(data: xr.Dataset | xr.DataArray, name: str | None = None) 
         >>> scene = Scene.create("runs", name="sim")
         >>> scene.write(smoke=CenteredGrid(1.0, 0, Box(x=2.0, y=1.0), x=4, y=3), frame=5)
         >>> data = xarray.open_dataset("runs.h5", engine="h5scene")
-        >>> field_from_xarray(data.smoke.isel(frame=-1, x=slice(2, 4))).bounds
-        (x=1.000, y=0.000) to (x=2.000, y=1.000)
+        >>> part = field_from_xarray(data.smoke.isel(frame=-1, x=slice(2, 4)))
+        >>> part.resolution.sizes, part.bounds.lower.numpy("vector").tolist()
+        ((2, 3), [1.0, 0.0])
     """
     variables = _variables(data, name)
     return field_from_record(_record(variables), convert_to_backend=False)
@@ -178,7 +179,7 @@ class _Part:
         self.inner = [name for name in self.whole if name in variable.dims]
 
     def values(self) -> Array:
-        """Returns the values, batch dims first, then dims as in the file, upwards in space."""
+        """Returns the values, batch dims first, then dims as in the file."""
         if any(self.variable.sizes[name] == 0 for name in self.inner):
             raise InvalidInputError(f"the part of {self.variable.name!r} is empty")
         values = np.asarray(self.variable.transpose(*self.extra, *self.inner).values)
@@ -189,14 +190,15 @@ class _Part:
         return values[flip]
 
     def _falls(self, name: str) -> bool:
-        """Whether the positions along a dim were turned around."""
+        """Whether the positions along a dim run the other way than in the file."""
         if self.whole[name][0].name not in self.axes or name not in self.variable.coords:
             return False
         positions = self.variable.coords[name].values
-        return bool(len(positions) > 1 and positions[0] > positions[-1])
+        lower, upper = self.grid_ends(self.whole[name][0].name)
+        return bool((positions[-1] - positions[0]) * np.sign(upper - lower) < 0)
 
     def positions(self, name: str) -> Array | None:
-        """Returns the positions along a dim, upwards; `None` where it has none."""
+        """Returns the positions along a dim as in the file; `None` where it has none."""
         if name not in self.variable.coords:
             return None
         positions = np.asarray(self.variable.coords[name].values, np.float64)
@@ -222,7 +224,7 @@ class _Part:
         if len(found) > 1:
             steps = np.diff(found)
             width = (found[-1] - found[0]) / len(steps)
-            if not np.allclose(steps, width, rtol=_TOLERANCE, atol=0):
+            if not np.allclose(steps, width, rtol=0, atol=_near(width, found)):
                 raise InvalidInputError(
                     f"the positions along {name!r} are not evenly spaced; a grid's are"
                 )
@@ -233,7 +235,7 @@ class _Part:
     ) -> tuple[float | None, float | None]:
         """Returns both ends of a part, `None` where they are those of the grid."""
         lower, upper = self.grid_ends(axis)
-        near = _TOLERANCE * width
+        near = _near(width, np.array([lower, upper]))
         return (
             None if abs(start - lower) <= near else start,
             None if abs(stop - upper) <= near else stop,
@@ -373,7 +375,7 @@ class _Staggered:
             lower, upper = part.grid_ends(axis)
             width = (upper - lower) / whole
             steps = np.diff(found)
-            if not np.allclose(steps, width, rtol=_TOLERANCE, atol=0):
+            if not np.allclose(steps, width, rtol=0, atol=_near(width, found)):
                 raise InvalidInputError(
                     f"the positions along {name!r} are no neighbours; a staggered grid needs all"
                 )
@@ -388,6 +390,11 @@ class _Staggered:
                 f"different parts of the axis {axis}; choose the cells x[a:b] and the faces "
                 "x_faces[a:b+1] together"
             )
+
+
+def _near(width: float, positions: Array) -> float:
+    """Returns how far apart two positions may be that mean the same, where cells are so wide."""
+    return _TOLERANCE * abs(width) + 1e-14 * float(np.abs(positions).max())
 
 
 def _cut_description(
