@@ -70,7 +70,8 @@ def put_rows(scene: h5py.Group, field_link: str, found: dict[int, Array], token:
     table = group[field_link]
     tables.check_table(table)
     rows = codec.read_values(table)
-    for i in np.flatnonzero((rows[:, 1] == _PENDING) & (rows[:, 2] == token)):
+    is_reserved = np.isfinite(rows[:, 0]) & (rows[:, 1] == _PENDING) & (rows[:, 2] == token)
+    for i in np.flatnonzero(is_reserved):
         numbers = found.get(int(rows[i, 0]))
         if numbers is not None and numbers.size == rows.shape[1] - 1:
             rows[i, 1:] = numbers.reshape(-1)
