@@ -20,7 +20,6 @@ import numpy as np
 
 from h5scene.errors import FieldNotFoundError, InvalidInputError, SceneNotFoundError
 from h5scene.interop.source import (
-    FACE_DIMS,
     FrameSeries,
     SourceFile,
     file_and_scene,
@@ -499,13 +498,14 @@ class _Reader:
             InvalidInputError: The region is none of this field.
         """
         dims, components = series.description.dims, series.component_axis
-        axes = series.description.bounds.axes if components is not None else ()
+        axes = series.axes if components is not None else ()
         names = [dim.name for dim in dims]
-        parts, steps = {}, {}
+        parts: dict[str, range] = {}
+        steps: dict[str, int] = {}
         for dim, size in zip(dims, series.shape, strict=True):
             is_axis = dim.name in axes
             cells = range(size - is_axis)
-            key = "vector" if components is not None and dim.name in FACE_DIMS else dim.name
+            key = "vector" if len(parts) == components and "vector" not in names else dim.name
             chosen = _chosen(region.get(key, slice(None)), dim, cells, name)
             steps[dim.name] = chosen.step
             if is_axis:  # faces around these cells

@@ -70,7 +70,9 @@ def main() -> int:
             print_rows("Peak memory beyond the field itself, 128³ vector", results["memory"])
         if options.only in (None, "loaders"):
             results["loaders"] = measure_loaders(folder, quick=options.quick)
-            print_rows("All frames of a scene in turn, 512² vectors, ms per frame", results["loaders"])
+            print_rows(
+                "All frames of a scene in turn, 512² vectors, ms per frame", results["loaders"]
+            )
         if options.only in (None, "scale"):
             results["scale"] = measure_scale(folder, quick=options.quick)
             print_rows("Many frames, many scenes", results["scale"])

@@ -25,11 +25,13 @@ class FrameForm:
         shape: Of the values.
         dtype: Of the values, in the byte order of this machine.
         own: Its own description; `None` where it has that of its field.
+        has_structure: Whether the values are not an array but make up a tensor in another way.
     """
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
     own: FieldDescription | None = None
+    has_structure: bool = False
 
 
 def read_form(field: h5py.Group, frame: int) -> FrameForm:
@@ -45,6 +47,7 @@ def read_form(field: h5py.Group, frame: int) -> FrameForm:
         dataset.shape,
         dataset.dtype.newbyteorder("="),
         descriptions.read_description(member) if is_own else None,
+        dataset is not member and layout.STRUCTURE_GROUP in member,
     )
 
 

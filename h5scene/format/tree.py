@@ -367,12 +367,16 @@ class SceneTree:
     def _note_form(self, planned: PlannedFrame, link: str) -> None:
         """Says on a field that its frames vary, if this new one differs from them."""
         key = ("form", planned.scene, link)
-        form = (planned.values.shape, planned.values.dtype)
+        form = (
+            planned.values.shape,
+            planned.values.dtype,
+            planned.description if planned.attributes else None,
+            layout.STRUCTURE_GROUP in planned.members,
+        )
         if self._cache.get(key) == form and not planned.attributes:
             return  # nearly every frame
         field = self.h5[planned.scene][link]
-        own = planned.description if planned.attributes else None
-        if forms.makes_vary(field, forms.FrameForm(*form, own)):
+        if forms.makes_vary(field, forms.FrameForm(*form)):
             field.attrs[layout.FRAMES_VARY_ATTR] = 1
         self._cache[key] = form
 

@@ -20,10 +20,9 @@ if TYPE_CHECKING:
     import numpy as np
 
     from h5scene.format.chunks import Region
-    from h5scene.record import Array, FieldDescription
+    from h5scene.record import Array, Bounds, FieldDescription
 
 GRIDS = (CENTERED, STAGGERED)
-FACE_DIMS = ("vector", "~vector")
 
 
 class SourceFile:
@@ -70,6 +69,30 @@ class SourceFile:
 
     def __repr__(self) -> str:
         return f"SourceFile({self.path!r})"
+
+
+def grid_bounds(description: FieldDescription) -> Bounds:
+    """Returns the extent of a grid.
+
+    Raises:
+        CorruptDataError: It has none.
+    """
+    if description.bounds is None:
+        raise CorruptDataError(f"a field of type {description.field_type!r} has no bounds")
+    return description.bounds
+
+
+def component_axis(description: FieldDescription) -> int:
+    """Returns the axis of the components of a staggered grid.
+
+    Raises:
+        CorruptDataError: There is none.
+    """
+    names = [dim.name for dim in description.dims]
+    for name in ("~vector", "vector"):  # the values may have a dim `vector` of their own
+        if name in names:
+            return names.index(name)
+    raise CorruptDataError(f"the staggered values have no dim 'vector', only {names}")
 
 
 def file_and_scene(path: str | os.PathLike[str]) -> tuple[str, str | None]:
@@ -123,15 +146,23 @@ class FrameSeries:
         return self.description.field_type in GRIDS
 
     @property
+    def axes(self) -> tuple[str, ...]:
+        """Names of the axes of a grid, in the order of its corners; empty for other fields."""
+        return grid_bounds(self.description).axes if self.is_grid else ()
+
+    @property
     def component_axis(self) -> int | None:
         """The axis of the components of a staggered grid; `None` for other fields."""
         if self.description.field_type != STAGGERED:
             return None
-        return next(i for i, name in enumerate(self.dims) if name in FACE_DIMS)
+        return component_axis(self.description)
 
 
 def frame_series(file: SceneFile, scene: str, name: str) -> list[FrameSeries]:
     """Returns the frames of a field: one series for each form they have, the longest first.
+
+    Frames whose numbers are not one array, of sparse tensors and such of varying sizes, are left
+    out.
 
     Only one frame is opened, unless the file says that they differ.
 
@@ -150,6 +181,8 @@ def frame_series(file: SceneFile, scene: str, name: str) -> list[FrameSeries]:
         by_form: dict[Any, dict[int, FieldDescription]] = {}
         for frame in frames if varies else frames[:1]:
             form = read_form(field, frame)
+            if form.has_structure:
+                continue
             described = form.own or shared
             key = (form.shape, form.dtype, described.field_type, described.dims)
             by_form.setdefault(key, {})[frame] = described

@@ -23,7 +23,7 @@ from h5scene.errors import (
     UnsupportedFieldError,
 )
 from h5scene.format import statistics as stored
-from h5scene.interop.source import FACE_DIMS, FrameSeries, SourceFile, frame_series, read_part
+from h5scene.interop.source import FrameSeries, SourceFile, frame_series, read_part
 from h5scene.record import STAGGERED
 from h5scene.scene_file import SceneFile
 
@@ -188,7 +188,7 @@ class _Task:
 def _component_count(series: FrameSeries) -> int:
     """Returns how many components a field has: entries along its channel dims, or faces."""
     if series.description.field_type == STAGGERED:
-        return len(series.description.bounds.axes)
+        return len(series.axes)
     dims = zip(series.description.dims, series.shape, strict=True)
     return math.prod(size for dim, size in dims if dim.type == "channel")
 
@@ -198,8 +198,8 @@ def components_of(values: Array, series: FrameSeries) -> list[Array]:
     dims, axis = series.description.dims, series.component_axis
     if axis is not None:
         faces = np.moveaxis(values, axis, 0)
-        inner = [dim.name for dim in dims if dim.name not in FACE_DIMS]
-        axes = series.description.bounds.axes
+        inner = [dim.name for i, dim in enumerate(dims) if i != axis]
+        axes = series.axes
         return [
             face[tuple(slice(-1) if n in axes and n != own else slice(None) for n in inner)]
             for own, face in zip(axes, faces, strict=True)

@@ -27,11 +27,11 @@ from xarray.core import indexing
 from h5scene.errors import H5SceneError, InvalidInputError, SceneNotFoundError
 from h5scene.interop import xarray_attrs
 from h5scene.interop.source import (
-    FACE_DIMS,
     FrameSeries,
     SourceFile,
     file_and_scene,
     frame_series,
+    grid_bounds,
     read_part,
 )
 from h5scene.paths import HDF5_SUFFIXES
@@ -436,7 +436,7 @@ class _DatasetBuilder:
             self._place(variable, is_placed)
             return [variable]
         found = []
-        for i, own in enumerate(series.description.bounds.axes):
+        for i, own in enumerate(series.axes):
             variable = _Variable(f"{label}_{own}", label, series, frames, descriptions, i)
             self._place(variable, is_placed)
             found.append(variable)
@@ -446,9 +446,9 @@ class _DatasetBuilder:
         """Finds the inner dims of a variable, their sizes and what tells them from others."""
         series = variable.series
         described = series.description
-        axes = described.bounds.axes if series.is_grid else ()
-        for dim, size in zip(described.dims, series.shape, strict=True):
-            if variable.component is not None and dim.name in FACE_DIMS:
+        axes = series.axes
+        for i, (dim, size) in enumerate(zip(described.dims, series.shape, strict=True)):
+            if i == series.component_axis:
                 continue
             base = dim.name.replace("~", "dual_")
             key: Hashable = ("labels", size, dim.labels)
@@ -462,10 +462,11 @@ class _DatasetBuilder:
 
     def _ends(self, described: FieldDescription, axis: str, is_placed: bool) -> Any:
         """Returns where an axis begins and ends; `None` where that is not the same for all."""
-        lower, upper = described.bounds.lower, described.bounds.upper
+        bounds = grid_bounds(described)
+        lower, upper = bounds.lower, bounds.upper
         if not is_placed or lower.data.ndim != 1 or upper.data.ndim != 1:
             return None
-        i = described.bounds.axes.index(axis)
+        i = bounds.axes.index(axis)
         ends = (float(lower.data[i]), float(upper.data[i]))
         return ends if np.isfinite(ends).all() else None
 
@@ -526,11 +527,11 @@ class _DatasetBuilder:
         inner = [names[dim] for dim in variable.dims]
         attrs: dict[str, Any] = {xarray_attrs.FIELD_ATTR: variable.fieldname}
         of_dims = iter(inner)
-        components = FACE_DIMS if variable.component is not None else ()
-        renamed = [None if name in components else next(of_dims) for name in series.dims]
+        axis = series.component_axis
+        renamed = [None if i == axis else next(of_dims) for i in range(len(series.dims))]
         attrs |= xarray_attrs.attrs_from_description(series.description)
         if variable.component is not None:
-            attrs[xarray_attrs.COMPONENT_ATTR] = series.description.bounds.axes[variable.component]
+            attrs[xarray_attrs.COMPONENT_ATTR] = series.axes[variable.component]
         attrs[xarray_attrs.VARIABLE_DIMS_ATTR] = json.dumps(renamed)
         attrs[xarray_attrs.SIZES_ATTR] = json.dumps(series.shape)
         attrs[xarray_attrs.FRAME_DIM_ATTR] = frame_dim

@@ -12,7 +12,7 @@ import xarray as xr
 from h5scene.errors import InvalidInputError, UnsupportedFieldError
 from h5scene.format.json_values import load_json
 from h5scene.interop import xarray_attrs
-from h5scene.interop.source import FACE_DIMS, GRIDS
+from h5scene.interop.source import GRIDS, component_axis, grid_bounds
 from h5scene.phi_fields import field_from_record
 from h5scene.record import (
     STAGGERED,
@@ -164,7 +164,7 @@ class _Part:
     def __init__(self, variable: xr.DataArray, description: FieldDescription):
         self.variable = variable
         self.description = description
-        self.axes = description.bounds.axes
+        self.axes = grid_bounds(description).axes
         names = load_json(variable.attrs[xarray_attrs.VARIABLE_DIMS_ATTR])
         sizes = load_json(variable.attrs[xarray_attrs.SIZES_ATTR])
         specs = zip(description.dims, names, sizes, strict=True)
@@ -243,7 +243,7 @@ class _Part:
 
     def grid_ends(self, axis: str) -> tuple[float, float]:
         """Returns where the whole grid begins and ends."""
-        i, bounds = self.axes.index(axis), self.description.bounds
+        i, bounds = self.axes.index(axis), grid_bounds(self.description)
         return float(bounds.lower.data[..., i].flat[0]), float(bounds.upper.data[..., i].flat[0])
 
     def dims(self) -> tuple[DimSpec, ...]:
@@ -309,7 +309,7 @@ class _Staggered:
 
     def __init__(self, variables: list[xr.DataArray], description: FieldDescription):
         self._description = description
-        axes = description.bounds.axes
+        axes = grid_bounds(description).axes
         found = {
             variable.attrs.get(xarray_attrs.COMPONENT_ATTR): _Part(variable, description)
             for variable in variables
@@ -324,7 +324,7 @@ class _Staggered:
 
     def record(self) -> FieldRecord:
         """Returns the record, in PhiFlow's padded layout."""
-        axes, described = self._description.bounds.axes, self._description
+        axes, described = grid_bounds(self._description).axes, self._description
         cells: dict[str, int] = {}
         ends: dict[str, tuple[float | None, float | None]] = {}
         for own, part in self._parts.items():
@@ -348,7 +348,7 @@ class _Staggered:
                 )
             place: tuple[Any, ...] = (*map(slice, arrays[own].shape), i)
             padded[place] = arrays[own]
-        components = next(dim for dim in described.dims if dim.name in FACE_DIMS)
+        components = described.dims[component_axis(described)]
         description = _cut_description(described, described.boundary, (*dims, components), ends)
         return FieldRecord(description, padded)
 
@@ -409,9 +409,10 @@ def _cut_description(
         return described
     attrs = {name: value for name, value in described.attrs.items() if name != "resolution_labels"}
     corners = []
-    for k, corner in enumerate((described.bounds.lower, described.bounds.upper)):
+    bounds = grid_bounds(described)
+    for k, corner in enumerate((bounds.lower, bounds.upper)):
         data = corner.data.astype(np.float64)
-        for i, axis in enumerate(described.bounds.axes):
+        for i, axis in enumerate(bounds.axes):
             end = ends[axis][k]
             if end is not None:
                 data[..., i] = end

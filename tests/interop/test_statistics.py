@@ -247,3 +247,17 @@ def test_parts_merge_to_the_whole(parts: list[list[float]]) -> None:
         assert merged[1] == pytest.approx(whole.mean(), abs=1e-12 * scale)
         assert merged[2] == pytest.approx(whole.var(), abs=1e-12 * scale**2)
         assert merged[3:].tolist() == [whole.min(), whole.max()]
+
+
+def test_frames_that_a_resumed_job_replaces_are_read_again(path: Path) -> None:
+    from h5scene import Scene
+
+    parts = [random(9, 7) for _ in range(4)]
+    write(path, [centered(part) for part in parts])
+    read(path)
+    Scene.resume(path, 0, frame=1)
+    parts[2:] = [random(9, 7)]
+    write(path, [centered(part) for part in parts[2:]], first=2)
+    found, steps = read(path)
+    assert steps == [(1, 1)]
+    assert_equal(found, np.stack(parts))

@@ -422,3 +422,26 @@ def test_bounds_that_move_leave_no_coordinate(path: Path) -> None:
     assert "x" not in data.coords
     described = [json.loads(text) for text in data.smoke_description.values]
     assert [attrs["lower"] for attrs in described] == ["[0.0, -1.0]", "[1.0, -1.0]"]
+
+
+def test_fields_that_are_no_grids(path: Path) -> None:
+    from phi.field import PointCloud
+    from phiml.math import channel, instance, sparse_tensor, tensor
+    from phiml.math import spatial as phi_spatial
+
+    from h5scene import Scene
+
+    points = tensor(values(5, 2), instance("points"), channel(vector="x,y"))
+    scene = Scene.create(path, copy_calling_script=False)
+    matrix = sparse_tensor(
+        tensor([[0, 1], [1, 2]], instance("entries"), channel(vector="x,y")),
+        tensor([1.0, 2.0], instance("entries")),
+        phi_spatial(x=3, y=4),
+    )
+    for frame in range(2):
+        weights = tensor(values(5), instance("points"))
+        scene.write(cloud=PointCloud(points, weights), matrix=matrix, frame=frame)
+    data = opened(path)
+    assert data.cloud.dims == ("frame", "points")
+    assert np.array_equal(data.cloud[1], weights.numpy("points"))
+    assert "matrix" not in data.variables  # its numbers are not an array along its dims
