@@ -10,6 +10,9 @@ text, and besides:
 | `variable_dims` | JSON: the name that each of `dims` has in xarray |
 | `sizes` | JSON: the size of each of `dims` in the file |
 | `frame_dim` | the name that the dim of the frames has in xarray |
+
+Where frames or scenes differ in their descriptions, the coordinate `<field>_description` holds the
+description of each, as JSON of the attributes.
 """
 
 from __future__ import annotations
@@ -37,6 +40,11 @@ FRAME_DIM_ATTR = "frame_dim"
 
 _CORNERS = (layout.LOWER_ATTR, layout.UPPER_ATTR, layout.CENTER_ATTR, layout.SIZE_ATTR)
 _MAX_INT = 1 << 63
+
+
+def description_coord(fieldname: object) -> str:
+    """Returns the name of the coordinate that holds descriptions which differ."""
+    return f"{fieldname}_description"
 
 
 def attrs_from_description(description: FieldDescription) -> dict[str, str]:

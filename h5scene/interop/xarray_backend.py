@@ -45,7 +45,6 @@ if TYPE_CHECKING:
 FRAME_DIM = "frame"
 SCENE_DIM = "scene"
 TIME_COORD = "time"
-DESCRIPTION_SUFFIX = "_description"
 
 
 class SceneBackend(BackendEntrypoint):
@@ -555,7 +554,7 @@ class _DatasetBuilder:
 
     def _add_descriptions(self, variable: _Variable, names: Mapping[Any, str]) -> None:
         """Adds a coordinate with the description of each frame, where they differ."""
-        name = variable.fieldname + DESCRIPTION_SUFFIX
+        name = xarray_attrs.description_coord(variable.fieldname)
         if not variable.descriptions or name in self._coords:
             return
         texts: dict[int, str] = {}  # frames mostly share their descriptions

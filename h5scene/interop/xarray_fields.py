@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
     from h5scene.record import Array
 
-DESCRIPTION_SUFFIX = "_description"
 _CUT: Boundary = {"type": "zero-gradient"}
 # Positions are computed in float64, and may have passed through float32.
 _TOLERANCE = 1e-4
@@ -100,7 +99,9 @@ def _variables(data: xr.Dataset | xr.DataArray, name: str | None) -> list[xr.Dat
 def _record(variables: list[xr.DataArray]) -> FieldRecord:
     """Returns the record of a field; one for each description where these differ, stacked."""
     first = variables[0]
-    coordinate = first.coords.get(f"{first.attrs.get(xarray_attrs.FIELD_ATTR)}{DESCRIPTION_SUFFIX}")
+    coordinate = first.coords.get(
+        xarray_attrs.description_coord(first.attrs.get(xarray_attrs.FIELD_ATTR))
+    )
     attrs: Mapping[Hashable, Any] = first.attrs
     if coordinate is not None:
         if coordinate.ndim:
