@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from h5scene.handling.copying import copy_file, copy_scenes, split
     from h5scene.handling.repacking import repack
     from h5scene.interop.scene_directories import export_scenes, import_scenes
+    from h5scene.interop.xarray_fields import field_from_xarray
     from h5scene.scene import Scene
     from h5scene.scene_file import SceneFile
 
@@ -33,6 +34,7 @@ __all__ = [
     "copy_scenes",
     "errors",
     "export_scenes",
+    "field_from_xarray",
     "import_scenes",
     "repack",
     "split",
@@ -45,6 +47,7 @@ _LOADED_ON_FIRST_USE = {
     "copy_file": "h5scene.handling.copying",
     "copy_scenes": "h5scene.handling.copying",
     "export_scenes": "h5scene.interop.scene_directories",
+    "field_from_xarray": "h5scene.interop.xarray_fields",
     "import_scenes": "h5scene.interop.scene_directories",
     "repack": "h5scene.handling.repacking",
     "split": "h5scene.handling.copying",

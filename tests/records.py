@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 
 from h5scene.record import (
     CENTERED,
+    STAGGERED,
     Boundary,
     Bounds,
     DimSpec,
@@ -59,6 +61,19 @@ def centered(
         CENTERED, spatial(axes) if dims is None else tuple(dims), bounds, boundary, attrs or {}
     )
     return FieldRecord(description, array)
+
+
+def staggered(
+    values: Any,
+    axes: Sequence[str] = ("x", "y"),
+    *,
+    boundary: Boundary = ZERO,
+    bounds: Bounds | None = None,
+) -> FieldRecord:
+    """Returns a staggered grid of padded values, whose last axis is that of the components."""
+    dims = (*spatial(axes), DimSpec("vector", "channel", tuple(axes)))
+    record = centered(values, axes, boundary=boundary, dims=dims, bounds=bounds)
+    return FieldRecord(replace(record.description, field_type=STAGGERED), record.values)
 
 
 def content(path: str | Path) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from bench_fields import Frame, all_frames
 from bench_geometries import measure_geometries
 from bench_libraries import all_libraries, check_equal
 from bench_limits import limits_of
+from bench_loaders import measure_loaders
 from bench_parts import measure_memory, measure_parts
 from bench_scale import measure_import, measure_scale
 
@@ -44,7 +45,7 @@ def main() -> int:
     parser.add_argument("--dir", type=Path, metavar="DIR", help="where to put the files")
     parser.add_argument(
         "--only",
-        choices=("frames", "geometries", "parts", "scale"),
+        choices=("frames", "geometries", "parts", "loaders", "scale"),
         help="measure one part of the table only",
     )
     options = parser.parse_args()
@@ -67,6 +68,11 @@ def main() -> int:
             print_rows("Parts of a 128³ vector frame", results["parts"])
             results["memory"] = measure_memory(folder, quick=options.quick)
             print_rows("Peak memory beyond the field itself, 128³ vector", results["memory"])
+        if options.only in (None, "loaders"):
+            results["loaders"] = measure_loaders(folder, quick=options.quick)
+            print_rows(
+                "All frames of a scene in turn, 512² vectors, ms per frame", results["loaders"]
+            )
         if options.only in (None, "scale"):
             results["scale"] = measure_scale(folder, quick=options.quick)
             print_rows("Many frames, many scenes", results["scale"])

@@ -33,6 +33,7 @@ DIMS_SUFFIX: Final = "_dims"
 BOUNDARY_ATTR: Final = "boundary"
 FIELD_ATTRS_ATTR: Final = "field_attrs"
 NAME_ATTR: Final = "name"
+FRAMES_VARY_ATTR: Final = "frames_vary"
 
 DESCRIPTION_ATTRS: Final = (
     FIELD_TYPE_ATTR,
@@ -74,12 +75,16 @@ ARRAYS_GROUP: Final = "_arrays"
 CURVES_GROUP: Final = "_curves"
 TIMES_DATASET: Final = "_times"
 PROPERTIES_DATASET: Final = "_properties"
+STATISTICS_GROUP: Final = "_statistics"
 
 COLUMNS_ATTR: Final = "columns"
 TIME_COLUMNS: Final = ("frame", "time")
 MAX_TIMED_FRAME: Final = 1 << 53
 """Larger whole numbers are not exact in float64."""
 STEP_COLUMN: Final = "step"
+FRAME_COLUMN: Final = "frame"
+STATISTICS_COLUMNS: Final = ("count", "mean", "variance", "min", "max")
+"""Of each component, after the column of the frame."""
 
 # Attributes of a scene group that are not properties.
 SCENE_ATTRS: Final = frozenset({KIND_ATTR, ENCODING_ATTR})

@@ -14,7 +14,7 @@ from h5scene.errors import (
     SceneNotFoundError,
     UnsupportedVersionError,
 )
-from h5scene.format import codec, descriptions, groups, layout, names
+from h5scene.format import codec, descriptions, forms, groups, layout, names, statistics
 from h5scene.format.objects import SharedObjects
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     import h5py
 
+    from h5scene.format.chunks import Region
     from h5scene.format.descriptions import Member
     from h5scene.format.filters import Compression
     from h5scene.record import Array, FieldDescription, FieldRecord, ObjectRecord
@@ -179,6 +180,7 @@ class SceneTree:
 
     def remove_frames_after(self, scene: str, frame: int) -> None:
         """Removes the later frames of all fields, and fields that have no other ones."""
+        statistics.drop_rows_after(self.scene(scene), frame)
         for link in self.fieldnames(scene):
             frames = self.frames(scene, link)
             if frames and frames[0] > frame:
@@ -254,7 +256,9 @@ class SceneTree:
         attributes = planned.attributes
         is_first, target = False, frame_path
         if self._has_field(planned.scene, link):
+            self._note_form(planned, link)
             if groups.has_member(self.h5, frame_path):
+                statistics.drop_row(self.h5[planned.scene], link, int(planned.frame_link))
                 if planned.members:  # which the frame may share with the one that it replaces
                     target = f"{path}/{layout.NEW_FRAME_LINK}"
                 else:
@@ -341,6 +345,26 @@ class SceneTree:
         """Raises as `read_field` does where the scene, the field or the frame is missing."""
         self._stored_frame(scene, name, frame)
 
+    def read_part(
+        self,
+        scene: str,
+        name: str,
+        frame: int,
+        form: forms.FrameForm,
+        region: Region | None = None,
+        *,
+        workers: int = 1,
+    ) -> Array:
+        """Returns the values of a frame of a known form, or those in a region.
+
+        Raises as `read_field` does.
+
+        Raises:
+            InvalidInputError: The frame has another form.
+        """
+        path, _ = self._stored_frame(scene, name, frame)
+        return forms.read_part(self.h5, path, form, region, workers=workers)
+
     def max_relative_error(self, scene: str, name: str, frame: int) -> float:
         """Returns by how much of their magnitude values were rounded at most; 0 if not at all."""
         path, _ = self._stored_frame(scene, name, frame)
@@ -352,6 +376,22 @@ class SceneTree:
         """Whether something has the name of this field. The scene must exist."""
         known = ("description", scene, link) in self._cache
         return known or groups.has_member(self.h5, f"{scene}/{link}")
+
+    def _note_form(self, planned: PlannedFrame, link: str) -> None:
+        """Says on a field that its frames vary, if this new one differs from them."""
+        key = ("form", planned.scene, link)
+        form = (
+            planned.values.shape,
+            planned.values.dtype,
+            planned.description if planned.attributes else None,
+            layout.STRUCTURE_GROUP in planned.members,
+        )
+        if self._cache.get(key) == form and not planned.attributes:
+            return  # nearly every frame
+        field = self.h5[planned.scene][link]
+        if forms.makes_vary(field, forms.FrameForm(*form)):
+            field.attrs[layout.FRAMES_VARY_ATTR] = 1
+        self._cache[key] = form
 
     def _stored_frame(self, scene: str, name: str, frame: int) -> tuple[str, FieldDescription]:
         """Returns the path of a frame, which must exist, and the description of its field."""

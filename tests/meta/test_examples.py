@@ -12,6 +12,13 @@ import pytest
 
 import h5scene
 
+# Modules of an extra, and what it installs.
+NEEDS = {
+    "h5scene.interop.xarray_backend": "xarray",
+    "h5scene.interop.xarray_fields": "xarray",
+    "h5scene.torch_data": "torch",
+}
+
 
 def _namespace() -> dict[str, Any]:
     """Returns the names that examples use without importing them."""
@@ -27,6 +34,8 @@ def _modules() -> list[str]:
 
 @pytest.mark.parametrize("name", _modules())
 def test_examples(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if name in NEEDS:
+        pytest.importorskip(NEEDS[name], reason=f"{NEEDS[name]} is not installed")
     module = importlib.import_module(name)
     report: list[str] = []
     runner = doctest.DocTestRunner()

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import runpy
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -15,11 +18,36 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 # PhiFlow's own `Noise` calls a function that PhiML has renamed.
 @pytest.mark.filterwarnings("ignore:phiml.math.vec_squared is deprecated:DeprecationWarning")
 def test_python_blocks_run_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    blocks = re.findall(r"^```python\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+    blocks = _blocks({"", "xarray"} if importlib.util.find_spec("xarray") else {""})
     assert blocks
-    script = tmp_path / "readme.py"
+    _run(blocks, tmp_path, monkeypatch)
+
+
+def test_training_runs_on_the_file_of_the_demo(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("torch", reason="PyTorch is not installed")
+    pytest.importorskip("matplotlib", reason="the demo's extra is not installed")
+    command = [sys.executable, ROOT / "tools" / "plume.py", "--steps", "4", "--out", tmp_path]
+    subprocess.run(command, check=True, capture_output=True)
+    _run(_blocks({"torch"}), tmp_path, monkeypatch)
+    losses = [float(line.split()[1]) for line in capsys.readouterr().out.splitlines()]
+    assert len(losses) == 5
+    assert all(loss >= 0 for loss in losses)
+
+
+def _blocks(needs: set[str]) -> list[str]:
+    """Returns the blocks of code that need one of these, a word behind the language; or nothing."""
+    found = re.findall(r"^```python ?(\w*)\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+    assert {need for need, _ in found} == {"", "torch", "xarray"}
+    return [code for need, code in found if need in needs]
+
+
+def _run(blocks: list[str], folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs code in a folder."""
+    script = folder / "readme.py"
     script.write_text("\n".join(blocks), encoding="utf-8")
-    monkeypatch.chdir(tmp_path)
+    monkeypatch.chdir(folder)
     runpy.run_path(str(script), run_name="__main__")
 
 
