@@ -7,8 +7,8 @@ dataset; where its boundary embeds whole fields it is a group that holds their v
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import h5py
@@ -21,7 +21,7 @@ from h5scene.errors import (
     UnsupportedVersionError,
 )
 from h5scene.format import layout
-from h5scene.format.chunks import Region, read_array, write_array
+from h5scene.format.chunks import Reading, new_array, read_array, read_into, write_array
 from h5scene.format.json_values import (
     dims_from_json,
     dims_to_json,
@@ -39,6 +39,7 @@ from h5scene.record import (
     FieldRecord,
     TensorRecord,
 )
+from h5scene.regions import Part, Region, part_of, runs
 
 if TYPE_CHECKING:
     from h5scene.format.filters import Compression
@@ -363,10 +364,36 @@ def write_frame(
         field[link].attrs.update(attributes)
 
 
-def read_frame(
+@dataclass(frozen=True)
+class StoredFrame:
+    """One frame, open, with its values still in the file."""
+
+    dataset: Any
+    dtype: np.dtype[Any]
+    description: FieldDescription
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the values as stored."""
+        return tuple(self.dataset.shape)
+
+    def part(self, region: Region) -> Part:
+        """Returns what a region of this frame is; raises as `part_of` does."""
+        return part_of(self.description, self.shape, region)
+
+    def readings(self, part: Part, values: Array) -> Iterator[Reading]:
+        """Yields what to read for a part of this frame, and into which views of its values."""
+        for slices, place in runs(part.picks):
+            ranges = tuple(
+                range(size)[wanted] for size, wanted in zip(self.shape, slices, strict=True)
+            )
+            yield Reading(self.dataset, self.dtype, ranges, values[place])
+
+
+def open_frame(
     field: h5py.Group, link: str, shared: FieldDescription, *, workers: int = 1
-) -> FieldRecord:
-    """Returns one frame, which must exist.
+) -> StoredFrame:
+    """Returns one frame, which must exist; of its values only what its boundary needs is read.
 
     `shared` is the description of the field, for frames that have none of their own.
 
@@ -376,16 +403,15 @@ def read_frame(
     opened = h5py.h5o.open(field.id, link.encode())
     if isinstance(opened, h5py.h5d.DatasetID) and not h5py.h5a.exists(opened, _FIELD_TYPE):
         # Nearly every frame; h5py's objects take longer than reading a small one.
-        values = _read_dataset(opened, None, workers)
-        return FieldRecord(shared, _check_axes(values, shared.dims, f"{field.name}/{link}"))
+        return _stored_frame(opened, shared, f"{field.name}/{link}")
     frame = field[link]
     description = read_description(frame) if layout.FIELD_TYPE_ATTR in frame.attrs else shared
-    values = read_values(_values_of(frame), workers=workers)
     if not isinstance(frame, h5py.Dataset):
 
         def read(name: str) -> Array:
             return read_values(_member(frame, name), workers=workers)
 
+        check_mark(frame, layout.FRAME_KIND)
         try:
             boundary = join_boundary(description.boundary, read)
         except (KeyError, TypeError) as error:
@@ -393,7 +419,42 @@ def read_frame(
                 f"the boundary of {frame.name} is not what the file format says: {error!r}"
             ) from error
         description = replace(description, boundary=boundary)
-    return FieldRecord(description, _check_axes(values, description.dims, frame.name))
+    return _stored_frame(_values_of(frame).id, description, frame.name)
+
+
+def _stored_frame(dataset: Any, description: FieldDescription, where: str) -> StoredFrame:
+    """Returns a frame with these values, given by the HDF5 identifier of their dataset."""
+    dtype = _dtype_of_numbers(dataset)
+    rank = dataset.rank
+    if rank != len(description.dims):
+        names = ", ".join(dim.name for dim in description.dims)
+        raise CorruptDataError(f"{where} has {rank} axes, its description the dims ({names})")
+    return StoredFrame(dataset, dtype, description)
+
+
+def read_frame(
+    field: h5py.Group,
+    link: str,
+    shared: FieldDescription,
+    region: Region | None = None,
+    *,
+    workers: int = 1,
+) -> FieldRecord:
+    """Returns one frame, or a part of it; see `open_frame`, which raises the same errors.
+
+    Raises:
+        CorruptDataError: A chunk is not what the filters of the dataset make.
+        InvalidInputError: There is no such region.
+        UnsupportedFieldError: The region is no field that could be described.
+    """
+    frame = open_frame(field, link, shared, workers=workers)
+    if not region:
+        values = read_array(frame.dataset, frame.dtype, workers=workers)
+        return FieldRecord(frame.description, values)
+    part = frame.part(region)
+    values = new_array(frame.dataset, frame.dtype, part.shape)
+    read_into(frame.readings(part, values), workers=workers)
+    return FieldRecord(part.description, values)
 
 
 def read_region(
@@ -404,32 +465,25 @@ def read_region(
     *,
     workers: int = 1,
 ) -> Array:
-    """Returns the values of a frame in a region: a slice by name of the dim, all of other dims.
+    """Returns values of a frame as stored: a slice by name of the dim, all of other dims.
 
     Raises:
         CorruptDataError: The frame is not what FORMAT.md says.
         InvalidInputError: The frame has no such dim, or a step is not positive.
     """
-    frame = field[link]
-    dims = (read_description(frame) if layout.FIELD_TYPE_ATTR in frame.attrs else shared).dims
-    dataset = _values_of(frame)
-    names = [dim.name for dim in dims]
-    if len(dataset.shape) != len(names):
-        raise CorruptDataError(
-            f"{frame.name} has {len(dataset.shape)} axes, its description the dims "
-            f"({', '.join(names)})"
-        )
+    frame = open_frame(field, link, shared, workers=workers)
+    names = [dim.name for dim in frame.description.dims]
     for name, part in region.items():
         if name not in names:
             raise InvalidInputError(
-                f"{frame.name} has no dim {name!r}; it has ({', '.join(names)})"
+                f"{field.name}/{link} has no dim {name!r}; it has ({', '.join(names)})"
             )
         if not isinstance(part, slice) or (part.step is not None and part.step < 1):
             raise InvalidInputError(
                 f"the region along {name!r} must be a slice with a positive step, not {part!r}"
             )
     slices = [region.get(name, slice(None)) for name in names]
-    return read_values(dataset, slices, workers=workers)
+    return read_array(frame.dataset, frame.dtype, slices, workers=workers)
 
 
 def read_max_relative_error(field: h5py.Group, link: str) -> float:
@@ -491,21 +545,19 @@ def _member(frame: h5py.Group, name: str) -> h5py.Dataset:
     return member
 
 
-def read_values(dataset: h5py.Dataset, region: Region | None = None, *, workers: int = 1) -> Array:
-    """Returns all values, or those of a region, in the byte order of this machine.
-
-    A region is a slice for each axis. Only the chunks that it touches are read.
+def read_values(dataset: h5py.Dataset, *, workers: int = 1) -> Array:
+    """Returns all values, in the byte order of this machine.
 
     Raises:
         CorruptDataError: The dataset holds no numbers, or not what its filters make.
     """
-    return _read_dataset(dataset.id, region, workers)
+    return read_array(dataset.id, _dtype_of_numbers(dataset.id), workers=workers)
 
 
-def _read_dataset(dataset: Any, region: Region | None, workers: int) -> Array:
-    """Returns the values of a dataset, given by its HDF5 identifier, as `read_values` does."""
-    dtype = dataset.dtype
+def _dtype_of_numbers(dataset: Any) -> np.dtype[Any]:
+    """Returns the dtype of a dataset, given by its HDF5 identifier."""
+    dtype: np.dtype[Any] = dataset.dtype
     if dtype.kind not in _VALUE_KINDS:
         name = h5py.h5i.get_name(dataset).decode()
         raise CorruptDataError(f"{name} holds no numbers but {dtype}")
-    return read_array(dataset, dtype, region, workers=workers)
+    return dtype
