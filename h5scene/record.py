@@ -266,6 +266,9 @@ def stack_records(records: Sequence[FieldRecord], dim: DimSpec) -> FieldRecord:
     """
     first = records[0].description
     attrs = _lasting_attrs(first)
+    shape = records[0].values.shape
+    if all(r.description is first and r.values.shape == shape for r in records):
+        return _stack_alike(records, dim)
     for record in records:
         description = record.description
         if description.field_type != first.field_type:
@@ -288,6 +291,16 @@ def stack_records(records: Sequence[FieldRecord], dim: DimSpec) -> FieldRecord:
     return FieldRecord(
         replace(first, dims=values.dims, bounds=bounds, boundary=boundary, attrs=attrs), values.data
     )
+
+
+def _stack_alike(records: Sequence[FieldRecord], dim: DimSpec) -> FieldRecord:
+    """Returns records of one description and shape, such as frames usually are, along `dim`."""
+    described = records[0].description
+    if dim.name in named_dims(records[0]):
+        raise _mismatch(f"fields that have a dim '{dim.name}'", dim)
+    values = _stack_arrays([record.values for record in records], dim, "values")
+    dims = (dim, *described.dims)
+    return FieldRecord(replace(described, dims=dims, attrs=_lasting_attrs(described)), values)
 
 
 def _lasting_attrs(description: FieldDescription) -> dict[str, Any]:
@@ -382,14 +395,20 @@ def _stack_tensors(tensors: Sequence[TensorRecord], dim: DimSpec, what: str) -> 
         missing = [name for name in order if name not in names]
         if any(dims[name].type != "batch" for name in missing):
             raise _mismatch(f"{what} with dims ({', '.join(names)}) and ({', '.join(order)})", dim)
-        array = tensor.data.transpose([names.index(name) for name in order if name in names])
-        array = array[tuple(None if name in missing else slice(None) for name in order)]
-        arrays.append(np.broadcast_to(array, [sizes[name] for name in order]))
+        array = tensor.data
+        if names != order:
+            array = array.transpose([names.index(name) for name in order if name in names])
+            array = array[tuple(None if name in missing else slice(None) for name in order)]
+            array = np.broadcast_to(array, [sizes[name] for name in order])
+        arrays.append(array)
     return TensorRecord((dim, *(dims[name] for name in order)), _stack_arrays(arrays, dim, what))
 
 
 def _stack_arrays(arrays: Sequence[Array], dim: DimSpec, what: str) -> Array:
     """Returns the arrays along a new first axis, in a dtype that holds all their numbers."""
+    adjacent = _side_by_side(arrays)
+    if adjacent is not None:
+        return adjacent
     stacked = np.stack(arrays)
     for part, array in zip(stacked, arrays, strict=True):
         # NumPy takes int64 to float64, which drops the last bits of large numbers.
@@ -398,6 +417,27 @@ def _stack_arrays(arrays: Sequence[Array], dim: DimSpec, what: str) -> Array:
                 if not np.array_equal(part.real.astype(array.dtype), array):
                     raise _mismatch(f"{what} of dtype {array.dtype} with {stacked.dtype}", dim)
     return stacked
+
+
+def _side_by_side(arrays: Sequence[Array]) -> Array | None:
+    """Returns the array whose neighbouring rows these are, not copied; `None` if they are not."""
+    first = arrays[0]
+    base = first.base
+    if not (isinstance(base, np.ndarray) and base.flags.c_contiguous and first.size):
+        return None
+    start = first.__array_interface__["data"][0]
+    for i, array in enumerate(arrays):
+        if (
+            array.base is not base
+            or array.dtype != base.dtype
+            or array.shape != first.shape
+            or not array.flags.c_contiguous
+            or array.__array_interface__["data"][0] != start + i * first.nbytes
+        ):
+            return None
+    offset = (start - base.__array_interface__["data"][0]) // first.itemsize
+    rows = base.reshape(-1)[offset : offset + len(arrays) * first.size]
+    return rows.reshape(len(arrays), *first.shape)
 
 
 def _stack_equal(tensors: Sequence[TensorRecord], dim: DimSpec, what: str) -> TensorRecord:
@@ -445,6 +485,4 @@ def _stack_boundaries(boundaries: Sequence[Boundary], dim: DimSpec) -> Boundary:
 
 def _mismatch(what: str, dim: DimSpec) -> BatchMismatchError:
     """Returns the error for records that do not stack."""
-    return BatchMismatchError(
-        f"cannot stack {what} along '{dim.name}'; read these scenes one at a time"
-    )
+    return BatchMismatchError(f"cannot stack {what} along '{dim.name}'; read them one at a time")

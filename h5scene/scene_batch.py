@@ -13,11 +13,16 @@ from phiml.math import Shape, Tensor, batch
 from phiml.math.magic import BoundDim
 
 from h5scene.errors import BatchMismatchError, InvalidInputError, SceneNotFoundError
+from h5scene.format.frame_selections import (
+    is_one_frame,
+    needs_stored_frames,
+    selected_frames,
+)
 from h5scene.format.names import listed, quoted
 from h5scene.paths import scene_directory, split_scene_path
 from h5scene.phi_fields import dim_specs_from_shape, record_from_field
 from h5scene.record import FieldRecord, named_dims, slice_record, stack_records
-from h5scene.scene_file import DEFAULT_LOCK_TIMEOUT_S, Mode, SceneFile
+from h5scene.scene_file import DEFAULT_LOCK_TIMEOUT_S, FRAME_DIM, Mode, SceneFile
 from h5scene.scene_properties import public_value
 
 if TYPE_CHECKING:
@@ -26,7 +31,9 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from h5scene.format.filters import Compression
+    from h5scene.format.frame_selections import FrameSelection
     from h5scene.record import DimSpec
+    from h5scene.regions import Region
     from h5scene.store import Durability
 
 T = TypeVar("T")
@@ -232,20 +239,42 @@ class SceneBatch:
                     f"{spec.name!r}, this batch of scenes {quoted(spec.labels or ())}"
                 )
 
-    def _read_records(self, names: Sequence[str], frame: int) -> list[FieldRecord]:
-        """Returns one record for each name, stacked along the dims of this batch."""
+    def _read_records(
+        self,
+        names: Sequence[str],
+        frames: FrameSelection,
+        region: Region | None = None,
+        dim: DimSpec = FRAME_DIM,
+    ) -> list[FieldRecord]:
+        """Returns one record for each name, stacked along the dims of this batch.
+
+        Several frames are stacked along `dim`, which is put after the dims of this batch.
+        """
+        files = self._by_file()
+        if len(files) > 1 and needs_stored_frames(frames):
+            common = [
+                file.common_frames([member.scene for member in members], names)
+                for file, members in files
+            ]
+            known = sorted(set(common[0]).intersection(*common[1:]))
+            selected = selected_frames(frames, lambda: known, f"{quoted(names)} in {self}")
+            frames = selected[0] if is_one_frame(frames) else selected
         read: dict[str, tuple[FieldRecord, ...]] = {}
-        for file, members in self._by_file():
-            records = file.read_frames([member.scene for member in members], names, frame)
+        for file, members in files:
+            scenes = [member.scene for member in members]
+            if is_one_frame(frames):
+                records = file.read_frames(scenes, names, frames, region)  # type: ignore[arg-type]
+            else:
+                records = file.read_stacks(scenes, names, frames, region, dim=dim)
             for member, record in zip(members, records, strict=True):
                 read[member.path] = record
         stacked = [read[member.path] for member in self._members]
         # The last dim varies fastest: neighbours are stacked first, along it.
         dims = zip(dim_specs_from_shape(self.shape), self.shape.sizes, strict=True)
-        for dim, size in reversed(list(dims)):
+        for spec, size in reversed(list(dims)):
             groups = [stacked[i : i + size] for i in range(0, len(stacked), size)]
             stacked = [
-                tuple(stack_records(records, dim) for records in zip(*group, strict=True))
+                tuple(stack_records(records, spec) for records in zip(*group, strict=True))
                 for group in groups
             ]
         return list(stacked[0])

@@ -15,6 +15,7 @@ from h5scene.errors import (
     UnsupportedVersionError,
 )
 from h5scene.format import codec, layout, names
+from h5scene.format.frame_selections import selected_frames
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -22,7 +23,9 @@ if TYPE_CHECKING:
     import h5py
 
     from h5scene.format.filters import Compression
+    from h5scene.format.frame_selections import FrameSelection
     from h5scene.record import Array, FieldDescription, FieldRecord
+    from h5scene.regions import Region
 
 
 def initialise(h5: h5py.Group) -> None:
@@ -253,16 +256,64 @@ class SceneTree:
             keep_digits=planned.keep_digits,
         )
 
-    def read_field(self, scene: str, name: str, frame: int, *, workers: int = 1) -> FieldRecord:
-        """Returns one frame of a field.
+    def selected_frames(
+        self, scenes: Sequence[str], fieldnames: Sequence[str], selection: FrameSelection
+    ) -> tuple[int, ...]:
+        """Returns the frames that are meant, of those that all of these fields have in all scenes.
+
+        Raises:
+            FieldNotFoundError: A scene has no field of this name.
+            FrameNotFoundError: There are none, or too few to count from the last.
+            InvalidInputError: This selects no frames, or one of them twice.
+        """
+        what = f"{', '.join(map(repr, fieldnames))} in {', '.join(map(self.where, scenes[:3]))}"
+        return selected_frames(selection, lambda: self.common_frames(scenes, fieldnames), what)
+
+    def common_frames(self, scenes: Sequence[str], fieldnames: Sequence[str]) -> tuple[int, ...]:
+        """Returns the numbers of the frames that all of these fields have in all scenes, sorted."""
+        common: set[int] | None = None
+        for scene in scenes:
+            self.check_scene(scene)
+            for name in fieldnames:
+                frames = self.frames(scene, self.find_field(scene, name))
+                common = set(frames) if common is None else common.intersection(frames)
+        return tuple(sorted(common or ()))
+
+    def check_frames(self, scene: str, name: str, frames: Sequence[int]) -> None:
+        """Raises FrameNotFoundError when a frame of a field is not stored."""
+        self.check_scene(scene)
+        link = self.find_field(scene, name)
+        missing = [frame for frame in frames if not self._has_frame(scene, link, frame)]
+        if missing:
+            raise self._no_frames(scene, link, missing)
+
+    def read_field(
+        self,
+        scene: str,
+        name: str,
+        frame: int,
+        region: Region | None = None,
+        *,
+        workers: int = 1,
+    ) -> FieldRecord:
+        """Returns one frame of a field, or a part of it.
 
         Raises:
             FieldNotFoundError: The scene has no field of this name.
             FrameNotFoundError: The field is not stored for this frame.
             CorruptDataError: What is stored is not what FORMAT.md says.
+            InvalidInputError: There is no such region.
+            UnsupportedFieldError: The region is no field that could be described.
         """
         path, shared = self._stored_frame(scene, name, frame)
-        return codec.read_frame(self.h5, path, shared, workers=workers)
+        return codec.read_frame(self.h5, path, shared, region, workers=workers)
+
+    def open_frame(
+        self, scene: str, name: str, frame: int, *, workers: int = 1
+    ) -> codec.StoredFrame:
+        """Returns one frame of a field, whose values are still to be read; raises as above."""
+        path, shared = self._stored_frame(scene, name, frame)
+        return codec.open_frame(self.h5, path, shared, workers=workers)
 
     def read_values(
         self,
@@ -298,13 +349,24 @@ class SceneTree:
         self.check_scene(scene)
         link = self.find_field(scene, name)
         number = names.whole_number(frame, "a frame")
-        if 0 <= number <= names.MAX_FRAME:
-            path = f"{scene}/{link}/{names.frame_link(number)}"
-            if codec.has_member(self.h5, path):
-                return path, self._description(scene, link)
-        raise FrameNotFoundError(
-            f"no frame {number} of {link!r} in {self.where(scene)}; "
-            f"{_listed_frames(self.frames(scene, link))}",
+        if number < 0:
+            (number,) = self.selected_frames([scene], [name], number)
+        if not self._has_frame(scene, link, number):
+            raise self._no_frames(scene, link, [number])
+        return f"{scene}/{link}/{names.frame_link(number)}", self._description(scene, link)
+
+    def _has_frame(self, scene: str, link: str, frame: int) -> bool:
+        """Whether a frame of a stored field exists."""
+        return 0 <= frame <= names.MAX_FRAME and codec.has_member(
+            self.h5, f"{scene}/{link}/{names.frame_link(frame)}"
+        )
+
+    def _no_frames(self, scene: str, link: str, missing: Sequence[int]) -> FrameNotFoundError:
+        """Returns the error for frames of a stored field that do not exist."""
+        numbers = ", ".join(map(str, missing[:8])) + (", …" if len(missing) > 8 else "")
+        return FrameNotFoundError(
+            f"no frame{'s' if len(missing) > 1 else ''} {numbers} of {link!r} in "
+            f"{self.where(scene)}; {_listed_frames(self.frames(scene, link))}",
             location=f"/{scene}/{link}",
         )
 

@@ -100,10 +100,10 @@ _TABLE = [
     Difference(
         "negative-frames",
         "Frames",
-        "Stores frame -1.",
-        "`InvalidInputError`.",
-        "A negative frame is a mistake in the loop that computes it; PhiFlow's names for it do "
-        "not sort.",
+        "Stores frame -1, and reads it again.",
+        "Writing it is an `InvalidInputError`. Reading -1 gives the last frame, -2 the one before.",
+        "A negative frame is a mistake in the loop that computes it, and PhiFlow's names for it do "
+        "not sort; Python counts from the end.",
     ),
     Difference(
         "frames-as-tensors",

@@ -410,6 +410,8 @@ READS: dict[str, Callable[[SceneFile], Any]] = {
     "fieldnames": lambda file: file.fieldnames(S0),
     "frames": lambda file: file.frames(S0),
     "read_frames": lambda file: file.read_frames([S0], ["smoke"], 0),
+    "read_stacks": lambda file: file.read_stacks([S0], ["smoke"], [0]),
+    "common_frames": lambda file: file.common_frames([S0], ["smoke"]),
     "read_frame": lambda file: file.read_frame(S0, "smoke", 0),
     "read_values": lambda file: file.read_values(S0, "smoke", 0),
     "max_relative_error": lambda file: file.max_relative_error(S0, "smoke", 0),
@@ -864,10 +866,10 @@ REFUSED: dict[str, tuple[Callable[[SceneFile], Any], type[H5SceneError], str, st
         f"/{S0}/smoke",
     ),
     "read_frame: negative frame": (
-        lambda file: file.read_frame(S0, "smoke", -1),
+        lambda file: file.read_frame(S0, "smoke", -99),
         FrameNotFoundError,
-        "no frame -1 of 'smoke'",
-        f"/{S0}/smoke",
+        "no frame -99 of 'smoke'",
+        f"/{S0}",
     ),
     "read_frame: frame of 19 digits": (
         lambda file: file.read_frame(S0, "smoke", 10**18),
