@@ -404,19 +404,42 @@ def _stack_tensors(tensors: Sequence[TensorRecord], dim: DimSpec, what: str) -> 
     return TensorRecord((dim, *(dims[name] for name in order)), _stack_arrays(arrays, dim, what))
 
 
+def outlined(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+    """Returns zeros that take no memory, in the byte order of this machine."""
+    return np.broadcast_to(np.zeros((), dtype.newbyteorder("=")), shape)
+
+
+def _is_outline(array: Array) -> bool:
+    """Whether an array is one number for all of its entries, and that is zero, not `-0.0`."""
+    is_one = array.ndim > 0 and array.size > 1 and not any(array.strides)
+    return is_one and not any(array[(0,) * array.ndim].tobytes())
+
+
+def stacked(arrays: Sequence[Array]) -> Array:
+    """Returns the arrays along a new first axis, without a copy if they stand side by side.
+
+    Outlines stay outlines.
+    """
+    first = arrays[0]
+    if all(a.dtype == first.dtype and a.shape == first.shape for a in arrays):
+        if all(map(_is_outline, arrays)):
+            return outlined((len(arrays), *first.shape), first.dtype)
+        adjacent = _side_by_side(arrays)
+        if adjacent is not None:
+            return adjacent
+    return np.stack(arrays)
+
+
 def _stack_arrays(arrays: Sequence[Array], dim: DimSpec, what: str) -> Array:
     """Returns the arrays along a new first axis, in a dtype that holds all their numbers."""
-    adjacent = _side_by_side(arrays)
-    if adjacent is not None:
-        return adjacent
-    stacked = np.stack(arrays)
-    for part, array in zip(stacked, arrays, strict=True):
+    stack = stacked(arrays)
+    for part, array in zip(stack, arrays, strict=True):
         # NumPy takes int64 to float64, which drops the last bits of large numbers.
-        if array.dtype.kind in "iu" and stacked.dtype.kind in "fc":
+        if array.dtype.kind in "iu" and stack.dtype.kind in "fc":
             with np.errstate(invalid="ignore"):
                 if not np.array_equal(part.real.astype(array.dtype), array):
-                    raise _mismatch(f"{what} of dtype {array.dtype} with {stacked.dtype}", dim)
-    return stacked
+                    raise _mismatch(f"{what} of dtype {array.dtype} with {stack.dtype}", dim)
+    return stack
 
 
 def _side_by_side(arrays: Sequence[Array]) -> Array | None:

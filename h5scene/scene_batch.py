@@ -12,7 +12,12 @@ from phiml import math
 from phiml.math import Shape, Tensor, batch
 from phiml.math.magic import BoundDim
 
-from h5scene.errors import BatchMismatchError, InvalidInputError, SceneNotFoundError
+from h5scene.errors import (
+    BatchMismatchError,
+    FrameNotFoundError,
+    InvalidInputError,
+    SceneNotFoundError,
+)
 from h5scene.format.frame_selections import (
     is_one_frame,
     needs_stored_frames,
@@ -243,32 +248,46 @@ class SceneBatch:
         self,
         names: Sequence[str],
         frames: FrameSelection,
-        region: Region | None = None,
+        region: Region | Sequence[Region] | None = None,
         dim: DimSpec = FRAME_DIM,
     ) -> list[FieldRecord]:
         """Returns one record for each name, stacked along the dims of this batch.
 
         Several frames are stacked along `dim`, which is put after the dims of this batch.
         """
-        files = self._by_file()
-        if len(files) > 1 and needs_stored_frames(frames):
-            common = [
-                file.common_frames([member.scene for member in members], names)
-                for file, members in files
-            ]
-            known = sorted(set(common[0]).intersection(*common[1:]))
-            selected = selected_frames(frames, lambda: known, f"{quoted(names)} in {self}")
+        if len(self._by_file()) > 1 and needs_stored_frames(frames):
+            selected = self._selected_frames(names, frames)
             frames = selected[0] if is_one_frame(frames) else selected
-        read: dict[str, tuple[FieldRecord, ...]] = {}
-        for file, members in files:
-            scenes = [member.scene for member in members]
+
+        def read(file: SceneFile, scenes: list[str]) -> list[tuple[FieldRecord, ...]]:
             if is_one_frame(frames):
-                records = file.read_frames(scenes, names, frames, region)  # type: ignore[arg-type]
-            else:
-                records = file.read_stacks(scenes, names, frames, region, dim=dim)
+                return file.read_frames(scenes, names, frames, region)  # type: ignore[arg-type]
+            return file.read_stacks(scenes, names, frames, region, dim=dim)
+
+        return self._from_each_file(read)
+
+    def _outline(self, name: str, frame: int, stacked_along: tuple[DimSpec, int]) -> FieldRecord:
+        """Returns a field without its values, as if it were read for a number of frames."""
+        dim, count = stacked_along
+
+        def describe(file: SceneFile, scenes: list[str]) -> list[tuple[FieldRecord, ...]]:
+            described = file.describe_frames(scenes, [name], frame)
+            if not count:
+                return described
+            return [(stack_records([outline] * count, dim),) for (outline,) in described]
+
+        return self._from_each_file(describe)[0]
+
+    def _from_each_file(
+        self, read: Callable[[SceneFile, list[str]], list[tuple[FieldRecord, ...]]]
+    ) -> list[FieldRecord]:
+        """Returns what is read of each name, stacked along the dims of this batch."""
+        found: dict[str, tuple[FieldRecord, ...]] = {}
+        for file, members in self._by_file():
+            records = read(file, [member.scene for member in members])
             for member, record in zip(members, records, strict=True):
-                read[member.path] = record
-        stacked = [read[member.path] for member in self._members]
+                found[member.path] = record
+        stacked = [found[member.path] for member in self._members]
         # The last dim varies fastest: neighbours are stacked first, along it.
         dims = zip(dim_specs_from_shape(self.shape), self.shape.sizes, strict=True)
         for spec, size in reversed(list(dims)):
@@ -278,6 +297,28 @@ class SceneBatch:
                 for group in groups
             ]
         return list(stacked[0])
+
+    def _selected_frames(self, names: Sequence[str], selection: FrameSelection) -> tuple[int, ...]:
+        """Returns the frames that are meant, which all of these fields have in all scenes.
+
+        Raises:
+            FrameNotFoundError: One of them is not stored.
+            InvalidInputError: This selects no frames, or one of them twice.
+        """
+        common = [
+            file.common_frames([member.scene for member in members], names)
+            for file, members in self._by_file()
+        ]
+        known = sorted(set(common[0]).intersection(*common[1:]))
+        what = f"{quoted(names)} in {self}"
+        selected = selected_frames(selection, lambda: known, what)
+        missing = sorted(set(selected).difference(known))
+        if missing:
+            raise FrameNotFoundError(
+                f"no frame {', '.join(map(str, missing[:8]))} of {what}; it has {len(known)} "
+                f"frames{f' from {known[0]} to {known[-1]}' if known else ''}"
+            )
+        return selected
 
     def _numbers(self, value: Any, member: Member, what: str) -> list[float]:
         """Returns the numbers that `value` is for one scene: one, or those along one more dim.

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from phiml.math import Shape, batch
 
 from h5scene.errors import FrameNotFoundError
+from h5scene.lazy_field import LazyField, lazy_field
 from h5scene.phi_fields import field_from_record, region_from_selection, stacking_dim
 from h5scene.scene_batch import SceneBatch, merged
 
@@ -151,6 +152,38 @@ class SceneFields(SceneBatch):
             field_from_record(record, convert_to_backend=convert_to_backend) for record in stacked
         ]
         return fields[0] if len(fields) == 1 else fields
+
+    def lazy(
+        self, name: str, frame: FrameSelection = "all", *, dim: Shape | str = FRAME
+    ) -> LazyField:
+        """Returns a field that is not read yet: its shape, dtype, frames, geometry and boundary.
+
+        It is sliced like a field, and reads what is left of it on `load()`, or when NumPy asks.
+
+        Args:
+            name: Field name.
+            frame: See `read`; all frames by default.
+            dim: See `read`.
+
+        Raises:
+            SceneNotFoundError: The scene does not exist.
+            FieldNotFoundError: The scene has no field of this name.
+            FrameNotFoundError: The field has no such frames.
+            BatchMismatchError: The fields of a batch differ in a way that cannot be stacked.
+            InvalidInputError: This selects no frames, or `dim` is no dim for them.
+            CorruptDataError: What is stored is not what the file format says.
+
+        Example:
+            >>> scene = Scene.create("runs")
+            >>> for frame in range(0, 50, 10):
+            ...     scene.write(smoke=CenteredGrid(frame, 0, x=32, y=16), frame=frame)
+            >>> smoke = scene.lazy("smoke")
+            >>> smoke.shape, smoke.dtype
+            ((frameᵇ=0,10,20,30,40, xˢ=32, yˢ=16), dtype('int32'))
+            >>> smoke.frame[3].x[0:16].load().shape
+            (xˢ=16, yˢ=16)
+        """
+        return lazy_field(self, name, frame, stacking_dim(dim))
 
     def read_field(self, name: str, frame: int, convert_to_backend: bool = True) -> Field:
         """Returns one field; see `read`, which raises the same errors."""

@@ -258,7 +258,7 @@ class SceneFile(FileValues, FileAttachments):
         scenes: Sequence[str],
         fieldnames: Sequence[str],
         frame: int,
-        region: Region | None = None,
+        region: Region | Sequence[Region] | None = None,
     ) -> list[tuple[FieldRecord, ...]]:
         """Returns, for each scene, fields of one frame: all from the same state of the file.
 
@@ -268,8 +268,9 @@ class SceneFile(FileValues, FileAttachments):
             frame: Frame number. -1 is the last of those that all fields have in all scenes.
             region: What to read of the fields, by name of the dim: an entry by number or label,
                 which removes the dim; a slice; a sequence of entries; along the axes of grids a
-                `h5scene.regions.Between` positions. All of the other dims. Only the chunks that it
-                touches are read from the file.
+                `h5scene.regions.Between` positions. All of the other dims. Or several of these,
+                each of what the one before took. Only the chunks that it touches are read from the
+                file.
 
         Raises:
             SceneNotFoundError: There is no such scene.
@@ -300,7 +301,7 @@ class SceneFile(FileValues, FileAttachments):
         scenes: Sequence[str],
         fieldnames: Sequence[str],
         frames: FrameSelection,
-        region: Region | None = None,
+        region: Region | Sequence[Region] | None = None,
         *,
         dim: DimSpec = FRAME_DIM,
     ) -> list[tuple[FieldRecord, ...]]:
@@ -339,8 +340,31 @@ class SceneFile(FileValues, FileAttachments):
 
         return self._read(read)
 
+    def describe_frames(
+        self, scenes: Sequence[str], fieldnames: Sequence[str], frame: int
+    ) -> list[tuple[FieldRecord, ...]]:
+        """Returns, for each scene, fields of one frame without their values.
+
+        In their place are zeros of their shape and dtype, which take no memory.
+
+        Raises:
+            H5SceneError: As `read_frames`.
+        """
+
+        def describe(file: tree.SceneTree) -> list[tuple[FieldRecord, ...]]:
+            (number,) = file.selected_frames(scenes, fieldnames, frame)
+            return [
+                tuple(
+                    file.open_frame(scene, name, number, workers=self._workers).outline()
+                    for name in fieldnames
+                )
+                for scene in scenes
+            ]
+
+        return self._read(describe)
+
     def read_frame(
-        self, scene: str, name: str, frame: int, region: Region | None = None
+        self, scene: str, name: str, frame: int, region: Region | Sequence[Region] | None = None
     ) -> FieldRecord:
         """Returns one field of one frame, or a part of it; raises as `read_frames` does."""
         return self._read(

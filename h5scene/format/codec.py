@@ -38,8 +38,9 @@ from h5scene.record import (
     FieldDescription,
     FieldRecord,
     TensorRecord,
+    outlined,
 )
-from h5scene.regions import Part, Region, part_of, runs
+from h5scene.regions import Part, Region, part_of_parts, runs
 
 if TYPE_CHECKING:
     from h5scene.format.filters import Compression
@@ -377,9 +378,13 @@ class StoredFrame:
         """Shape of the values as stored."""
         return tuple(self.dataset.shape)
 
-    def part(self, region: Region) -> Part:
-        """Returns what a region of this frame is; raises as `part_of` does."""
-        return part_of(self.description, self.shape, region)
+    def outline(self) -> FieldRecord:
+        """Returns the frame with zeros, which take no memory, as its values."""
+        return FieldRecord(self.description, outlined(self.shape, self.dtype))
+
+    def part(self, region: Region | Sequence[Region]) -> Part:
+        """Returns what a region of this frame is; raises as `part_of_parts` does."""
+        return part_of_parts(self.description, self.shape, region)
 
     def readings(self, part: Part, values: Array) -> Iterator[Reading]:
         """Yields what to read for a part of this frame, and into which views of its values."""
@@ -436,7 +441,7 @@ def read_frame(
     field: h5py.Group,
     link: str,
     shared: FieldDescription,
-    region: Region | None = None,
+    region: Region | Sequence[Region] | None = None,
     *,
     workers: int = 1,
 ) -> FieldRecord:

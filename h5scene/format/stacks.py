@@ -24,7 +24,7 @@ def read_stacks(
     name: str,
     frames: Sequence[int],
     dim: DimSpec,
-    region: Region,
+    region: Region | Sequence[Region],
     *,
     workers: int,
 ) -> list[FieldRecord]:
@@ -67,7 +67,7 @@ class _Stack:
         records: The frames so far. Their values are views of the array, where they fit into it.
     """
 
-    def __init__(self, count: int, region: Region, dim: DimSpec):
+    def __init__(self, count: int, region: Region | Sequence[Region], dim: DimSpec):
         self.records: list[FieldRecord] = []
         self._count = count
         self._region = region

@@ -292,7 +292,7 @@ class SceneTree:
         scene: str,
         name: str,
         frame: int,
-        region: Region | None = None,
+        region: Region | Sequence[Region] | None = None,
         *,
         workers: int = 1,
     ) -> FieldRecord:

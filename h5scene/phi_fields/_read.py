@@ -22,7 +22,15 @@ from h5scene.phi_fields._caches import Cache, is_small
 from h5scene.phi_fields._staggered import faces_kept
 from h5scene.phi_fields._tensors import restacked, shape_from_dim_specs, tensor_from_array
 from h5scene.phi_fields._write import DEFAULT_ATTRS
-from h5scene.record import CENTERED, STAGGERED, Array, DimSpec, FieldDescription, FieldRecord
+from h5scene.record import (
+    CENTERED,
+    STAGGERED,
+    Array,
+    DimSpec,
+    FieldDescription,
+    FieldRecord,
+    stacked,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,7 +234,7 @@ def _values(plan: _Plan, array: Array, convert: bool) -> Tensor:
         return tensor_from_array(faces[everywhere], plan.shapes[0], convert)
     components = [face[part] for face, part in zip(faces, slices, strict=True)]
     if plan.cut.template is None:
-        return tensor_from_array(np.stack(components), plan.shapes[0], convert)
+        return tensor_from_array(stacked(components), plan.shapes[0], convert)
     tensors = [
         tensor_from_array(component, shape, convert)
         for component, shape in zip(components, plan.shapes, strict=True)

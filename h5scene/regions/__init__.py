@@ -13,7 +13,18 @@ left of these), `parts` (whole fields).
 from __future__ import annotations
 
 from h5scene.regions.boundaries import faces_kept
-from h5scene.regions.parts import Part, part_of
-from h5scene.regions.selections import Between, Pick, Region, Selection, runs
+from h5scene.regions.parts import Part, part_of, part_of_parts
+from h5scene.regions.selections import Between, Pick, Region, Selection, entries, runs
 
-__all__ = ["Between", "Part", "Pick", "Region", "Selection", "faces_kept", "part_of", "runs"]
+__all__ = [
+    "Between",
+    "Part",
+    "Pick",
+    "Region",
+    "Selection",
+    "entries",
+    "faces_kept",
+    "part_of",
+    "part_of_parts",
+    "runs",
+]

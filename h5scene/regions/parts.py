@@ -44,6 +44,33 @@ class Part:
         """Shape of the values."""
         return tuple(len(pick) for pick in self.picks if not isinstance(pick, int))
 
+    def part(self, region: Region) -> Part:
+        """Returns the part of this part that a region takes; raises as `part_of` does."""
+        inner = part_of(self.description, self.shape, region)
+        inner_picks = iter(inner.picks)
+        return Part(
+            inner.description,
+            tuple(
+                pick if isinstance(pick, int) else _picked(pick, next(inner_picks))
+                for pick in self.picks
+            ),
+        )
+
+
+def part_of_parts(
+    described: FieldDescription, shape: tuple[int, ...], regions: Region | Sequence[Region]
+) -> Part:
+    """Returns the part that a region takes, or several regions, each of what the last one took.
+
+    Raises as `part_of` does.
+    """
+    if isinstance(regions, Mapping):
+        return part_of(described, shape, regions)
+    part = part_of(described, shape, {})
+    for region in regions:
+        part = part.part(region)
+    return part
+
 
 def part_of(described: FieldDescription, shape: tuple[int, ...], region: Region) -> Part:
     """Returns the part of a field, of stored values of this shape, that a region takes.
@@ -75,6 +102,13 @@ def part_of(described: FieldDescription, shape: tuple[int, ...], region: Region)
         ),
         _picks(described, picks, sizes),
     )
+
+
+def _picked(pick: Sequence[int], inner: Pick) -> Pick:
+    """Returns what is taken of what was taken."""
+    if isinstance(inner, range) and inner.step > 0:
+        return pick[inner.start : inner.stop : inner.step]
+    return pick[inner] if isinstance(inner, int) else tuple(pick[i] for i in inner)
 
 
 def _picks(
