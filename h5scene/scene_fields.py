@@ -175,11 +175,11 @@ class SceneFields(SceneBatch):
 
         Example:
             >>> scene = Scene.create("runs")
-            >>> for frame in range(0, 50, 10):
+            >>> for frame in range(0, 40, 10):
             ...     scene.write(smoke=CenteredGrid(frame, 0, x=32, y=16), frame=frame)
             >>> smoke = scene.lazy("smoke")
             >>> smoke.shape, smoke.dtype
-            ((frameᵇ=0,10,20,30,40, xˢ=32, yˢ=16), dtype('int32'))
+            ((frameᵇ=0,10,20,30, xˢ=32, yˢ=16), dtype('float32'))
             >>> smoke.frame[3].x[0:16].load().shape
             (xˢ=16, yˢ=16)
         """

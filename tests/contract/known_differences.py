@@ -424,9 +424,9 @@ _TABLE = [
     Difference(
         "names-of-dims",
         "Scenes",
-        "A batch may have dims named `times`, `files`, `curves`, `flush` or `transaction`, to be "
-        "sliced by `scenes.times[0]`, and `durability`, `compression`, `workers`, `background` or "
-        "`lock_timeout_s`, to be created by keyword.",
+        "A batch may have dims named `times`, `files`, `curves`, `flush`, `lazy`, `resume` or "
+        "`transaction`, to be sliced by `scenes.times[0]`, and `durability`, `compression`, "
+        "`workers`, `background` or `lock_timeout_s`, to be created by keyword.",
         "These are names of its own methods and options. Such dims are sliced by "
         "`scenes[{'times': 0}]` and created by "
         "`batch(compression=2)`.",
