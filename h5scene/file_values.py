@@ -7,7 +7,8 @@ from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 from h5scene.errors import InvalidInputError
-from h5scene.format import codec, layout, names, properties, tables
+from h5scene.format import layout, names, properties, tables
+from h5scene.format.groups import text_names
 from h5scene.open_file import OpenFile
 
 if TYPE_CHECKING:
@@ -143,8 +144,7 @@ class FileValues(OpenFile):
         def read(file: tree.SceneTree) -> dict[str, Array]:
             group = file.scene(scene).get(layout.CURVES_GROUP)
             return {
-                name: tables.read_table(group, name)
-                for name in sorted(codec.text_names(group or ()))
+                name: tables.read_table(group, name) for name in sorted(text_names(group or ()))
             }
 
         return {

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from phiml.math.magic import BoundDim
 
-from h5scene.errors import InvalidInputError
+from h5scene.errors import InvalidInputError, UnsupportedFieldError
 from h5scene.format.frame_selections import is_one_frame
 from h5scene.phi_fields import field_from_record, region_from_selection
-from h5scene.record import FieldRecord, outlined
+from h5scene.record import TENSOR
 from h5scene.regions import Region, entries, part_of
+from h5scene.tensors import outlined
 
 if TYPE_CHECKING:
     from phi.field import Field
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from phiml.math import Shape
     from typing_extensions import Self
 
-    from h5scene.record import Array, DimSpec, FieldDescription
+    from h5scene.record import Array, DimSpec, FieldRecord
     from h5scene.scene_batch import SceneBatch
 
 
@@ -49,9 +50,10 @@ class LazyField:
         self._frames = frames
         self._frame_dim = frame_dim
         self._regions: tuple[Region, ...] = ()
-        self._description: FieldDescription = outline.description
         self._sizes: tuple[int, ...] = outline.values.shape
         self._dtype: np.dtype[Any] = outline.values.dtype
+        # Without the zeros that stand for values, which would take their memory in a pickle.
+        self._kind: FieldRecord = replace(outline, values=np.zeros(0, self._dtype))
 
     # --- what it is -------------------------------------------------------------------------------
 
@@ -83,39 +85,50 @@ class LazyField:
     @property
     def geometry(self) -> Geometry:
         """Geometry of the field, such as a `UniformGrid`."""
-        return self._outline.geometry
+        return self._field.geometry
 
     @property
     def resolution(self) -> Shape:
         """Number of cells of a grid along each axis."""
-        return self._outline.resolution
+        return self._field.resolution
 
     @property
     def bounds(self) -> Box:
         """Bounds of a grid."""
-        return self._outline.bounds
+        return self._field.bounds
 
     @property
     def boundary(self) -> Any:
         """What lies outside, a boundary condition of PhiFlow."""
-        return self._outline.boundary
+        return self._field.boundary
 
     @property
     def is_staggered(self) -> bool:
         """Whether the values are at the faces of a grid."""
-        return bool(self._outline.is_staggered)
+        return bool(self._field.is_staggered)
+
+    @property
+    def _field(self) -> Field:
+        """The outline, if it is a field."""
+        if self._kind.description.field_type == TENSOR:
+            raise UnsupportedFieldError(f"{self._name!r} is a tensor, and has no geometry")
+        return self._outline
 
     @cached_property
-    def _outline(self) -> Field:
+    def _outline(self) -> Any:
         """The field with zeros that take no memory as its values."""
-        values = outlined(self._sizes, self._dtype)
-        return field_from_record(FieldRecord(self._description, values), convert_to_backend=False)
+        return field_from_record(self._outline_record, convert_to_backend=False)
+
+    @property
+    def _outline_record(self) -> FieldRecord:
+        """What the outline is made of."""
+        return replace(self._kind, values=outlined(self._sizes, self._dtype))
 
     # --- slices -----------------------------------------------------------------------------------
 
     def __getitem__(self, item: Any) -> Self:
         region = region_from_selection(item)
-        part = part_of(self._description, self._sizes, region)
+        part = part_of(self._outline_record, region)
         sliced = self._copy()
         inner = dict(region)
         scene_dims = {dim: inner.pop(dim) for dim in list(inner) if dim in self._scene.shape}
@@ -133,13 +146,13 @@ class LazyField:
                 sliced._frames = tuple(self._frames[i] for i in taken)
         if inner:
             sliced._regions = (*self._regions, inner)
-        sliced._description, sliced._sizes = part.description, part.shape
+        sliced._sizes = part.shape
+        sliced._kind = part.record(self._kind.values)
         return sliced
 
     def __getattr__(self, name: str) -> BoundDim:
-        # While it is unpickled there is no description yet.
-        described = self.__dict__.get("_description")
-        if described is None or name.startswith("_") or hasattr(type(self), name):
+        # While it is unpickled there is nothing yet.
+        if "_kind" not in self.__dict__ or name.startswith("_") or hasattr(type(self), name):
             raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
         if name not in self.shape:
             raise AttributeError(f"{self!r} has no dim or attribute {name!r}")
@@ -192,7 +205,7 @@ class LazyField:
         return record
 
     def __repr__(self) -> str:
-        kind = self._description.field_type
+        kind = self._kind.description.field_type
         return (
             f"LazyField({self._name!r} of {self._scene}: {kind} {self.shape} of {self._dtype}, "
             f"{self.nbytes:,} bytes not read)"
@@ -211,4 +224,8 @@ def lazy_field(scene: SceneBatch, name: str, frames: Any, dim: DimSpec) -> LazyF
     is_one = is_one_frame(frames)
     numbered = replace(dim, labels=tuple(map(str, numbers)))
     outline = scene._outline(name, numbers[0], (numbered, 0 if is_one else len(numbers)))
+    if outline.structure is not None:
+        raise UnsupportedFieldError(
+            f"the values of {name!r} are sparse, or of different sizes: read them as they are"
+        )
     return LazyField(scene, name, numbers[0] if is_one else numbers, outline, dim)

@@ -206,10 +206,10 @@ class SceneBatch:
             InvalidInputError: It is no field.
             BatchMismatchError: It has a dim of this batch with another size, type or labels.
         """
-        if not isinstance(field, Field):
+        if not isinstance(field, (Field, Tensor)):
             raise InvalidInputError(
-                f"{name!r} is of type {type(field).__name__}; only fields can be written, "
-                "such as CenteredGrid"
+                f"{name!r} is of type {type(field).__name__}; only fields and tensors can be "
+                "written, such as CenteredGrid"
             )
         others = self.shape.non_batch
         if not others:
@@ -319,6 +319,11 @@ class SceneBatch:
                 f"frames{f' from {known[0]} to {known[-1]}' if known else ''}"
             )
         return selected
+
+    def _fields_of(self, structure: str) -> tuple[str, ...]:
+        """Returns the names of the fields of a structure; of the first scene of a batch."""
+        first = self._members[0]
+        return self._file(first.file).fields_of(first.scene, structure)
 
     def _numbers(self, value: Any, member: Member, what: str) -> list[float]:
         """Returns the numbers that `value` is for one scene: one, or those along one more dim.

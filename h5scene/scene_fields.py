@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from phiml.math import Shape, batch
 
-from h5scene.errors import FrameNotFoundError
+from h5scene.errors import FieldNotFoundError, FrameNotFoundError, InvalidNameError
+from h5scene.format.names import MEMBER_SEPARATOR
 from h5scene.lazy_field import LazyField, lazy_field
 from h5scene.phi_fields import field_from_record, region_from_selection, stacking_dim
 from h5scene.scene_batch import SceneBatch, merged
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from phi.field import Field
+    from phiml.math import Tensor
 
     from h5scene.format.frame_selections import FrameSelection
     from h5scene.phi_fields import RegionLike
@@ -28,18 +31,20 @@ class SceneFields(SceneBatch):
 
     def write(
         self,
-        data: Mapping[str, Field] | None = None,
+        data: Mapping[str, Any] | None = None,
         frame: int = 0,
         *,
         keep_digits: int | Mapping[str, int] | None = None,
-        **kw_data: Field,
+        **kw_data: Field | Tensor | Mapping[str, Any],
     ) -> None:
         """Writes the fields of one frame: all of them become visible, or none.
 
         A field already stored under this name and frame is replaced.
 
         Args:
-            data: Maps field names to fields.
+            data: Maps field names to fields, or to dicts of fields: the field `velocity` of
+                `fluid` is stored as `fluid_velocity`, and `read("fluid")` returns the dict.
+                A tensor can be written in place of a field.
             frame: Frame index, at least 0. A label, not a time; see `put_time`.
             keep_digits: Number of decimal digits to keep, of all fields or by name of the field,
                 such as `{"smoke": 3}`; all of them by default. The values are rounded, which makes
@@ -72,7 +77,7 @@ class SceneFields(SceneBatch):
             >>> scene = Scene.create("runs")
             >>> scene.write({"smoke": CenteredGrid(1.0, 0, x=4, y=3)}, frame=5)
         """
-        fields = merged(data or {}, kw_data, "fields")
+        fields = _flat(merged(data or {}, kw_data, "fields"))
         records = {name: self._records(field, name) for name, field in fields.items()}
         for file, members in self._by_file():
             file.write_frame(
@@ -99,7 +104,8 @@ class SceneFields(SceneBatch):
         """Returns one field, or a list of fields: all from the same state of the file.
 
         Args:
-            *names: Field names, or one sequence of them.
+            *names: Field names, or one sequence of them. The name of a dict of fields stands for
+                all of them, and the dict is returned.
             frame: Frame number; -1 is the last frame, -2 the one before. Several numbers, such as
                 `range(0, 100, 5)` or a list, give several frames in one field. So do a slice of
                 the frames that are stored, whose ends are frame numbers (negative ones count from
@@ -145,11 +151,24 @@ class SceneFields(SceneBatch):
         """
         is_sequence = len(names) == 1 and isinstance(names[0], (tuple, list))
         wanted: Any = names[0] if is_sequence else names
-        stacked = self._read_records(
-            wanted, frame, region_from_selection(region), stacking_dim(dim)
+        what = frame, region_from_selection(region), stacking_dim(dim)
+        try:
+            found: dict[str, tuple[str, ...]] = dict.fromkeys(wanted, ())
+            stacked = self._read_records(wanted, *what)
+        except FieldNotFoundError:
+            found = {name: self._fields_of(name) for name in wanted}
+            if not any(found.values()):
+                raise
+            flat = [member for name in wanted for member in found[name] or (name,)]
+            stacked = self._read_records(flat, *what)
+        read = iter(
+            [field_from_record(record, convert_to_backend=convert_to_backend) for record in stacked]
         )
         fields = [
-            field_from_record(record, convert_to_backend=convert_to_backend) for record in stacked
+            _nested({member: next(read) for member in found[name]}, name)
+            if found[name]
+            else next(read)
+            for name in wanted
         ]
         return fields[0] if len(fields) == 1 else fields
 
@@ -253,3 +272,30 @@ class SceneFields(SceneBatch):
                 f"no frame is stored for all fields of {self}; say from which one to go on"
             )
         return max(common or (), default=-1)
+
+
+def _flat(fields: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Returns fields by name, those of dicts by the names of both with a dot between them."""
+    flat: dict[str, Any] = {}
+    for name, field in fields.items():
+        if not isinstance(field, Mapping):
+            flat[f"{prefix}{name}" if prefix else name] = field
+        elif not isinstance(name, str) or not name:
+            raise InvalidNameError(f"a dict of fields must have a name, not {name!r}")
+        else:
+            flat |= _flat(field, f"{prefix}{name}{MEMBER_SEPARATOR}")
+    return flat
+
+
+def _nested(fields: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """Returns the dict of fields that `_flat` named after `name` and their own names."""
+    nested: dict[str, Any] = {}
+    for member, field in fields.items():
+        place, rest = nested, member[len(name) + 1 :]
+        while MEMBER_SEPARATOR in rest:
+            part, _, inner = rest.partition(MEMBER_SEPARATOR)
+            if not isinstance(place.setdefault(part, {}), dict):
+                break  # a field has this name already: the others keep their dots
+            place, rest = place[part], inner
+        place[rest] = field
+    return nested

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 from h5scene.errors import AlreadyExistsError
 from h5scene.file_attachments import FileAttachments
 from h5scene.file_values import Curve, FileValues
-from h5scene.format import codec, names, stacks, tables
+from h5scene.format import names, stacks, tables
+from h5scene.format.groups import text_names
 from h5scene.format.rounding import digits_by_field
 from h5scene.open_file import DEFAULT_LOCK_TIMEOUT_S, Mode
 from h5scene.record import DimSpec, copied_records
@@ -88,7 +89,7 @@ class SceneFile(FileValues, FileAttachments):
         with self._located(None):
             names.scene_link(name)
         with self._transaction() as file:
-            numbers = [names.scene_number(link, name) for link in codec.text_names(file.h5)]
+            numbers = [names.scene_number(link, name) for link in text_names(file.h5)]
             first = max((number for number in numbers if number is not None), default=-1) + 1
             created = [names.numbered_scene(name, first + i) for i in range(count)]
             for scene in created:
@@ -154,6 +155,16 @@ class SceneFile(FileValues, FileAttachments):
             SceneNotFoundError: There is no such scene.
         """
         return self._read(lambda file: file.fieldnames(scene), scene)
+
+    def fields_of(self, scene: str, structure: str) -> tuple[str, ...]:
+        """Returns the names of the fields that were written as members of a structure, sorted.
+
+        Those of `fluid` are `fluid.velocity`, `fluid.smoke.density` and the like.
+
+        Raises:
+            SceneNotFoundError: There is no such scene.
+        """
+        return self._read(lambda file: file.fields_of(scene, structure), scene)
 
     def frames(self, scene: str) -> dict[str, tuple[int, ...]]:
         """Returns the numbers of the frames of each field, sorted.
@@ -355,7 +366,7 @@ class SceneFile(FileValues, FileAttachments):
             (number,) = file.selected_frames(scenes, fieldnames, frame)
             return [
                 tuple(
-                    file.open_frame(scene, name, number, workers=self._workers).outline()
+                    file.open_frame(scene, name, number, workers=self._workers).record
                     for name in fieldnames
                 )
                 for scene in scenes

@@ -42,7 +42,10 @@ _TYPES = {
 
 def _print(value: Any, printer: RepresentationPrinter, cycle: bool) -> None:
     """Prints a value that PhiML cannot print: `repr` of the `Layout(None)` in every Box fails."""
-    if isinstance(value, Field):
+    if isinstance(value, Field) and not value.is_grid:
+        printer.text(f"<Field of {value.values.dtype} {value.values.shape} on ")
+        printer.text(f"{type(value.geometry).__name__} {value.geometry.shape}>")
+    elif isinstance(value, Field):
         printer.text(f"<Field of {value.values.dtype} {value.values.shape} on ")
         printer.text(
             f"{value.geometry.resolution}, {_text(value.bounds)}, {_text(value.boundary)}, "
@@ -98,7 +101,7 @@ def dims(
     draw: st.DrawFn, kind: str, name: str, sizes: st.SearchStrategy[int] | None = None
 ) -> Shape:
     """Draws one dim, with labels or without."""
-    size = draw(sizes or st.integers(0, 3))
+    size = draw(st.integers(0, 3) if sizes is None else sizes)
     labelled = size and draw(st.booleans())
     labels = draw(st.lists(LABELS, min_size=size, max_size=size, unique=True)) if labelled else None
     return dim(kind, name, size, labels)

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench_fields import Frame, all_frames
+from bench_geometries import measure_geometries
 from bench_libraries import all_libraries, check_equal
 from bench_limits import limits_of
 from bench_parts import measure_memory, measure_parts
@@ -42,7 +43,9 @@ def main() -> int:
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write all numbers here")
     parser.add_argument("--dir", type=Path, metavar="DIR", help="where to put the files")
     parser.add_argument(
-        "--only", choices=("frames", "parts", "scale"), help="measure one part of the table only"
+        "--only",
+        choices=("frames", "geometries", "parts", "scale"),
+        help="measure one part of the table only",
     )
     options = parser.parse_args()
     results: Results = {"machine": machine()}
@@ -56,6 +59,9 @@ def main() -> int:
                 results["frames"][frame.title] = measure_frame(frame, place)
                 print_frame(frame, results["frames"][frame.title])
             print_ratios(results["frames"])
+        if options.only in (None, "geometries"):
+            results["geometries"] = measure_geometries(folder, quick=options.quick)
+            print_rows("Particles and meshes, processor time", results["geometries"])
         if options.only in (None, "parts"):
             results["parts"] = measure_parts(folder, quick=options.quick)
             print_rows("Parts of frames, by the clock", results["parts"])

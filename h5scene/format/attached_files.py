@@ -10,7 +10,8 @@ import numpy as np
 
 from h5scene.errors import AlreadyExistsError, CorruptDataError
 from h5scene.format import layout
-from h5scene.format.codec import read_values, text_names
+from h5scene.format.codec import read_values
+from h5scene.format.groups import text_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 
 Region: TypeAlias = Sequence[slice]
 
+MAX_ITEM_BYTES = {"b": 1, "i": 8, "u": 8, "f": 8, "c": 16}
+"""Size of the largest number that can be stored, by its kind: long double differs by machine."""
+
 # An array of one chunk must be shorter than its values by this, or inflating it is not worth it.
 _MIN_SAVED_BYTES: dict[deflate.Effort, int] = {"fast": 256, "small": 64}
 # A chunk that was stored with both filters left out, see `filter_mask` of H5Dwrite_chunk.
@@ -162,6 +165,27 @@ def _hdf5_type(dtype: np.dtype[Any]) -> Any:
 
 
 # --- reading --------------------------------------------------------------------------------------
+
+
+def read_numbers(dataset: Any, region: Region | None = None, *, workers: int = 1) -> Array:
+    """Returns the values of a dataset, given by its HDF5 identifier, as `read_array` does.
+
+    Raises:
+        CorruptDataError: It holds no numbers, or not what its filters make.
+    """
+    return read_array(dataset, dtype_of_numbers(dataset), region, workers=workers)
+
+
+def dtype_of_numbers(dataset: Any) -> np.dtype[Any]:
+    """Returns the dtype of a dataset, given by its HDF5 identifier.
+
+    Raises:
+        CorruptDataError: It holds no numbers.
+    """
+    dtype: np.dtype[Any] = dataset.dtype
+    if dtype.kind not in MAX_ITEM_BYTES:
+        raise CorruptDataError(f"{_name(dataset)} holds no numbers but {dtype}")
+    return dtype
 
 
 def read_array(

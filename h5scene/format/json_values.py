@@ -10,14 +10,15 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from h5scene.errors import CorruptDataError, FormatError, InvalidInputError
+from h5scene.errors import CorruptDataError, InvalidInputError
 from h5scene.format import layout
-from h5scene.record import DIM_TYPES, DimSpec, TensorRecord, same_bits
+from h5scene.record import TensorRecord, same_bits
+from h5scene.tensors import dim_from_parts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -81,44 +82,6 @@ def is_json(text: str) -> bool:
     except (ValueError, RecursionError):
         return False
     return True
-
-
-def dims_to_json(dims: Sequence[DimSpec]) -> list[dict[str, Any]]:
-    """Returns dims as JSON values, in order."""
-    return [
-        {"name": dim.name, "type": dim.type}
-        | ({} if dim.labels is None else {"labels": list(dim.labels)})
-        for dim in dims
-    ]
-
-
-def dims_from_json(value: Any) -> tuple[DimSpec, ...]:
-    """Returns the dims that `dims_to_json` described.
-
-    Raises:
-        FormatError: The value has another form.
-    """
-    if not isinstance(value, list):
-        raise FormatError(f"dims must be a JSON list, not {value!r}")
-    dims = []
-    for entry in value:
-        if not isinstance(entry, dict):
-            raise FormatError(f"a dim must be a JSON object, not {entry!r}")
-        dims.append(_dim(entry.get("name"), entry.get("type"), entry.get("labels")))
-    if len({dim.name for dim in dims}) != len(dims):
-        raise FormatError(f"two dims have the same name: {[dim.name for dim in dims]}")
-    return tuple(dims)
-
-
-def _dim(name: Any, dim_type: Any, labels: Any) -> DimSpec:
-    """Returns a dim, checked."""
-    if not isinstance(name, str) or not name or dim_type not in DIM_TYPES:
-        raise FormatError(f"no dim has the name {name!r} and the type {dim_type!r}")
-    if labels is not None and not (
-        isinstance(labels, list) and all(isinstance(label, str) for label in labels)
-    ):
-        raise FormatError(f"the labels of dim {name!r} must be a list of strings, not {labels!r}")
-    return DimSpec(name, dim_type, None if labels is None else tuple(labels))
 
 
 def _plain(value: Any, what: str) -> Any:
@@ -294,7 +257,7 @@ def _tensor_from_json(value: dict[str, Any]) -> TensorRecord:
         raise ValueError(f"no tensor has dtype {value['dtype']!r}")
     dtype = np.dtype(value["dtype"])
     dims = tuple(
-        _dim(name, dim_type, labels)
+        dim_from_parts(name, dim_type, labels)
         for name, dim_type, labels in zip(
             value["names"], value["types"], value["item_names"], strict=True
         )

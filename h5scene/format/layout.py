@@ -47,6 +47,10 @@ DESCRIPTION_ATTRS: Final = (
     FIELD_ATTRS_ATTR,
 )
 
+# Attributes of objects that are made of several arrays, and of these.
+CONTENT_HASH_ATTR: Final = "content_hash"
+SIZES_ATTR: Final = "sizes"
+
 # Attributes of the values of a frame.
 MAX_RELATIVE_ERROR_ATTR: Final = "max_relative_error"
 
@@ -56,7 +60,12 @@ MEMBERS_ATTR: Final = "members"
 
 # Members of a frame that is a group.
 VALUES_DATASET: Final = "values"
+GEOMETRY_GROUP: Final = "geometry"
+STRUCTURE_GROUP: Final = "structure"
 BOUNDARY_DATASET_PREFIX: Final = "boundary_"
+
+# Members of the root group that are no scenes.
+OBJECTS_GROUP: Final = "_objects"
 
 # Members of a scene that are not fields. Names that start with an underscore are reserved.
 RESERVED_PREFIX: Final = "_"
@@ -80,6 +89,9 @@ MAX_PROPERTY_ATTR_BYTES: Final = 1 << 20
 MAX_BOUNDARY_TENSOR_BYTES: Final = 4096
 """Larger tensors in a boundary are datasets of the frame."""
 MAX_NAME_BYTES: Final = 1024
+
+NEW_FRAME_LINK: Final = "_new"
+"""A frame that is being written, and will replace one when it is complete."""
 
 MIN_FRAME_DIGITS: Final = 6
 

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
 _GREEK = re.compile("[Α-ΡΣ-Ωα-ρσ-ω]")
+MEMBER_SEPARATOR = "."
+"""Between the name of a structure of fields and that of its member, as PhiFlow has it."""
 MAX_FRAME = 10**18 - 1
 
 _FRAME = re.compile(r"0*[0-9]{6,18}", re.ASCII)

@@ -14,7 +14,8 @@ import numpy as np
 from h5scene.errors import CorruptDataError, FormatError
 from h5scene.format import layout
 from h5scene.format.chunks import write_array
-from h5scene.format.codec import check_dtype, read_attribute, read_values, text_names
+from h5scene.format.codec import check_dtype, read_values
+from h5scene.format.groups import read_attribute, text_names
 from h5scene.format.json_values import dump_json, load_json
 
 if TYPE_CHECKING:

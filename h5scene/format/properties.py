@@ -13,7 +13,7 @@ import h5py
 from h5scene.errors import CorruptDataError, InvalidNameError
 from h5scene.format import layout
 from h5scene.format.attached_files import read_bytes, write_bytes
-from h5scene.format.codec import read_attribute, text_names
+from h5scene.format.groups import read_attribute, text_names
 from h5scene.format.json_values import dump_json, is_json, load_json
 
 if TYPE_CHECKING:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from h5scene.format.chunks import Reading, new_array, read_into
-from h5scene.record import Array, DimSpec, FieldDescription, FieldRecord, stack_records
+from h5scene.record import Array, DimSpec, FieldRecord, stack_records
+from h5scene.tensors import outlined
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -73,22 +74,21 @@ class _Stack:
         self._region = region
         self._dim = dim
         self._values: Array | None = None
-        self._last: tuple[FieldDescription, tuple[int, ...], Part] | None = None
+        self._last: tuple[StoredFrame, Part] | None = None
 
     def readings(self, frames: Iterable[StoredFrame]) -> Iterator[Reading]:
         """Yields what is to be read, frame by frame."""
         for frame in frames:
             part = self._part(frame)
             values = self._place(frame, part)
-            self.records.append(FieldRecord(part.description, values))
+            self.records.append(part.record(values))
             yield from frame.readings(part, values)
 
     def _part(self, frame: StoredFrame) -> Part:
         """Returns what the region is of a frame; neighbours are alike, and not asked twice."""
-        last = self._last
-        if last is None or last[0] is not frame.description or last[1] != frame.shape:
-            last = self._last = frame.description, frame.shape, frame.part(self._region)
-        return last[2]
+        if self._last is None or not _are_alike(self._last[0].record, frame.record):
+            self._last = frame, frame.part(self._region)
+        return self._last[1]
 
     def _place(self, frame: StoredFrame, part: Part) -> Array:
         """Returns where the values of a frame go."""
@@ -98,7 +98,8 @@ class _Stack:
             part.shape != self._values.shape[1:]
             or frame.dtype.newbyteorder("=") != self._values.dtype
         ):
-            self._check_alike(part)
+            if part.description.bounds is not None:  # others may have any sizes
+                self._check_alike(part)
             return new_array(frame.dataset, frame.dtype, part.shape)
         return self._values[len(self.records), ...]
 
@@ -107,9 +108,20 @@ class _Stack:
 
         All would be read in vain otherwise.
         """
-        first, nothing = self.records[0], np.zeros((), bool)
+        first = self.records[0]
+        nothing = np.dtype(bool)
         templates = [
-            FieldRecord(first.description, np.broadcast_to(nothing, first.values.shape)),
-            FieldRecord(part.description, np.broadcast_to(nothing, part.shape)),
+            replace(first, values=outlined(first.values.shape, nothing)),
+            part.record(outlined(part.shape, nothing)),
         ]
         stack_records(templates, self._dim)
+
+
+def _are_alike(a: FieldRecord, b: FieldRecord) -> bool:
+    """Whether two frames have the same description, geometry and sizes, as neighbours do."""
+    return (
+        a.description is b.description
+        and a.values.shape == b.values.shape
+        and a.geometry is b.geometry
+        and a.structure is b.structure
+    )

@@ -9,7 +9,8 @@ import numpy as np
 
 from h5scene.errors import CorruptDataError
 from h5scene.format import layout
-from h5scene.format.codec import read_attribute, read_values, text_names
+from h5scene.format.codec import read_values
+from h5scene.format.groups import read_attribute, text_names
 from h5scene.format.json_values import dump_json, load_json
 
 if TYPE_CHECKING:

@@ -14,17 +14,19 @@ from h5scene.errors import (
     SceneNotFoundError,
     UnsupportedVersionError,
 )
-from h5scene.format import codec, layout, names
+from h5scene.format import codec, descriptions, groups, layout, names
 from h5scene.format.frame_selections import selected_frames
+from h5scene.format.objects import SharedObjects
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     import h5py
 
+    from h5scene.format.descriptions import Member
     from h5scene.format.filters import Compression
     from h5scene.format.frame_selections import FrameSelection
-    from h5scene.record import Array, FieldDescription, FieldRecord
+    from h5scene.record import Array, FieldDescription, FieldRecord, ObjectRecord
     from h5scene.regions import Region
 
 
@@ -39,6 +41,7 @@ class PlannedFrame:
     """One frame of one field, ready to be written.
 
     Attributes:
+        members: What the frame holds beside its values.
         attributes: The description, where the field or the frame has to get it.
         keep_digits: How many decimal digits of the values to keep; all of them by default.
     """
@@ -48,7 +51,7 @@ class PlannedFrame:
     frame_link: str
     description: FieldDescription
     values: Array
-    arrays: Mapping[str, Array]
+    members: Mapping[str, Member]
     attributes: Mapping[str, Any]
     keep_digits: int | None = None
 
@@ -71,6 +74,7 @@ class SceneTree:
         self.h5 = h5
         self._cache = cache
         self._path = path
+        self._objects = SharedObjects(h5, cache)
         if "format" not in cache:
             cache["format"] = self._checked_format()
 
@@ -82,7 +86,7 @@ class SceneTree:
 
     def scene_names(self) -> tuple[str, ...]:
         """Returns the names of all scenes, sorted."""
-        return tuple(sorted(link for link in codec.link_names(self.h5) if self.has_scene(link)))
+        return tuple(sorted(link for link in groups.link_names(self.h5) if self.has_scene(link)))
 
     def has_scene(self, scene: str) -> bool:
         """Whether there is a scene of this name; false when something else has the name."""
@@ -90,7 +94,7 @@ class SceneTree:
         if key not in self._cache:
             if not scene or "/" in scene or scene.startswith(layout.RESERVED_PREFIX):
                 return False
-            if codec.member_kind(self.h5, scene) != layout.SCENE_KIND:
+            if groups.member_kind(self.h5, scene) != layout.SCENE_KIND:
                 return False
             self._cache[key] = True
         return True
@@ -108,7 +112,7 @@ class SceneTree:
             )
         group = self.h5[scene]
         if ("checked", scene) not in self._cache:
-            codec.check_mark(group, layout.SCENE_KIND)
+            groups.check_mark(group, layout.SCENE_KIND)
             self._cache["checked", scene] = True
         return group
 
@@ -119,7 +123,7 @@ class SceneTree:
 
     def create_scene(self, scene: str) -> None:
         """Creates an empty scene, which must not exist."""
-        codec.mark(self.h5.create_group(scene), layout.SCENE_KIND)
+        groups.mark(self.h5.create_group(scene), layout.SCENE_KIND)
         self._cache["scene", scene] = True
 
     def remove_scene(self, scene: str) -> None:
@@ -137,10 +141,24 @@ class SceneTree:
     def fieldnames(self, scene: str) -> tuple[str, ...]:
         """Returns the names of the fields of a scene, sorted."""
         group = self.scene(scene)
-        found = codec.text_names(group)
+        found = groups.text_names(group)
         links = (link for link in found if not link.startswith(layout.RESERVED_PREFIX))
-        kinds = {link: codec.member_kind(group, link) for link in links}
+        kinds = {link: groups.member_kind(group, link) for link in links}
         return tuple(sorted(link for link, kind in kinds.items() if kind == layout.FIELD_KIND))
+
+    def fields_of(self, scene: str, structure: str) -> tuple[str, ...]:
+        """Returns the given names of the fields that are members of a structure, sorted.
+
+        Those of the structure `fluid` are `fluid.velocity`, `fluid.smoke.density` and the like.
+        """
+        group = self.scene(scene)
+        given = (
+            groups.read_attribute(group[link], layout.NAME_ATTR) for link in self.fieldnames(scene)
+        )
+        beginning = structure + names.MEMBER_SEPARATOR
+        return tuple(
+            sorted(name for name in given if isinstance(name, str) and name.startswith(beginning))
+        )
 
     def find_field(self, scene: str, name: str) -> str:
         """Returns the stored field that `name` means: the exact one, else one that differs in case.
@@ -159,7 +177,7 @@ class SceneTree:
 
     def frames(self, scene: str, field_link: str) -> tuple[int, ...]:
         """Returns the numbers of the frames of a stored field, sorted."""
-        numbers = map(names.frame_of_link, codec.link_names(self.h5[scene][field_link]))
+        numbers = map(names.frame_of_link, groups.link_names(self.h5[scene][field_link]))
         return tuple(sorted(number for number in numbers if number is not None))
 
     def remove_frames_after(self, scene: str, frame: int) -> None:
@@ -196,19 +214,23 @@ class SceneTree:
         self._check_spelling(scene, name)
         codec.check_values(record, f"field {name!r}")
         link = names.field_link(name)
-        described, arrays = codec.split_arrays(record.description)
-        for array in arrays.values():
-            codec.check_dtype(array.dtype, f"the boundary of field {name!r}")
+        described, members = descriptions.split_arrays(record.description)
+        if record.geometry is not None:
+            members[layout.GEOMETRY_GROUP] = record.geometry
+        if record.structure is not None:
+            members[layout.STRUCTURE_GROUP] = record.structure
+        for key, member in members.items():
+            codec.check_member(member, f"{key} of field {name!r}")
         attributes: dict[str, Any] = {}
         if not self._has_field(scene, link) or not self._is_described(scene, link, described):
-            attributes = codec.attributes_from_description(described)
+            attributes = descriptions.attributes_from_description(described)
         return PlannedFrame(
             scene=scene,
             name=name,
             frame_link=names.frame_link(frame),
             description=described,
             values=record.values,
-            arrays=arrays,
+            members=members,
             attributes=attributes,
             keep_digits=keep_digits,
         )
@@ -233,28 +255,49 @@ class SceneTree:
         path = f"{planned.scene}/{link}"
         frame_path = f"{path}/{planned.frame_link}"
         attributes = planned.attributes
+        is_first, target = False, frame_path
         if self._has_field(planned.scene, link):
-            if codec.has_member(self.h5, frame_path):
-                del self.h5[frame_path]
+            if groups.has_member(self.h5, frame_path):
+                if planned.members:  # which the frame may share with the one that it replaces
+                    target = f"{path}/{layout.NEW_FRAME_LINK}"
+                else:
+                    del self.h5[frame_path]
         else:
+            is_first = True
             field = self.h5.create_group(path)
-            codec.mark(field, layout.FIELD_KIND)
+            groups.mark(field, layout.FIELD_KIND)
             if planned.name != link:
                 field.attrs[layout.NAME_ATTR] = planned.name
             field.attrs.update(attributes)
             attributes = {}
             self._cache["description", planned.scene, link] = planned.description
             self._cache["spelling", planned.scene, link] = planned.name
+
+        def put_object(frame: str, member: str, record: ObjectRecord) -> None:
+            self._objects.put(
+                frame,
+                member,
+                record,
+                compression,
+                workers=workers,
+                final=frame_path,
+                is_first=is_first,
+            )
+
         codec.write_frame(
             self.h5,
-            frame_path,
+            target,
             planned.values,
-            planned.arrays,
+            planned.members,
             attributes,
             compression,
             workers=workers,
             keep_digits=planned.keep_digits,
+            put_object=put_object,
         )
+        if target != frame_path:
+            del self.h5[frame_path]
+            self.h5.move(target, frame_path)
 
     def selected_frames(
         self, scenes: Sequence[str], fieldnames: Sequence[str], selection: FrameSelection
@@ -306,14 +349,18 @@ class SceneTree:
             UnsupportedFieldError: The region is no field that could be described.
         """
         path, shared = self._stored_frame(scene, name, frame)
-        return codec.read_frame(self.h5, path, shared, region, workers=workers)
+        return codec.read_frame(
+            self.h5, path, shared, region, workers=workers, get_object=self._get_object(workers)
+        )
 
     def open_frame(
         self, scene: str, name: str, frame: int, *, workers: int = 1
     ) -> codec.StoredFrame:
         """Returns one frame of a field, whose values are still to be read; raises as above."""
         path, shared = self._stored_frame(scene, name, frame)
-        return codec.open_frame(self.h5, path, shared, workers=workers)
+        return codec.open_frame(
+            self.h5, path, shared, workers=workers, get_object=self._get_object(workers)
+        )
 
     def read_values(
         self,
@@ -329,8 +376,8 @@ class SceneTree:
         Raises:
             InvalidInputError: The field has no such dim, or a step is not positive.
         """
-        path, shared = self._stored_frame(scene, name, frame)
-        return codec.read_region(self.h5, path, shared, region, workers=workers)
+        opened = self.open_frame(scene, name, frame, workers=workers)
+        return codec.read_region(opened, region, workers=workers)
 
     def max_relative_error(self, scene: str, name: str, frame: int) -> float:
         """Returns by how much of their magnitude values were rounded at most; 0 if not at all."""
@@ -339,10 +386,14 @@ class SceneTree:
 
     # --- inside -----------------------------------------------------------------------------------
 
+    def _get_object(self, workers: int) -> codec.ReadObject:
+        """Returns what gives the objects that frames share."""
+        return lambda group: self._objects.read(group, workers=workers)
+
     def _has_field(self, scene: str, link: str) -> bool:
         """Whether something has the name of this field. The scene must exist."""
         known = ("description", scene, link) in self._cache
-        return known or codec.has_member(self.h5, f"{scene}/{link}")
+        return known or groups.has_member(self.h5, f"{scene}/{link}")
 
     def _stored_frame(self, scene: str, name: str, frame: int) -> tuple[str, FieldDescription]:
         """Returns the path of a frame, which must exist, and the description of its field."""
@@ -357,7 +408,7 @@ class SceneTree:
 
     def _has_frame(self, scene: str, link: str, frame: int) -> bool:
         """Whether a frame of a stored field exists."""
-        return 0 <= frame <= names.MAX_FRAME and codec.has_member(
+        return 0 <= frame <= names.MAX_FRAME and groups.has_member(
             self.h5, f"{scene}/{link}/{names.frame_link(frame)}"
         )
 
@@ -372,13 +423,13 @@ class SceneTree:
 
     def _checked_format(self) -> str:
         """Returns the version of the file format, which this h5scene can read."""
-        version = codec.read_attribute(self.h5, layout.FORMAT_ATTR)
-        if codec.major(version) < 1:
+        version = groups.read_attribute(self.h5, layout.FORMAT_ATTR)
+        if groups.major(version) < 1:
             raise NotASceneFileError(
                 f"{self._path} is an HDF5 file, but no scene file: it has no attribute "
                 f"{layout.FORMAT_ATTR!r}"
             )
-        if codec.major(version) > codec.major(layout.FORMAT_VERSION):
+        if groups.major(version) > groups.major(layout.FORMAT_VERSION):
             raise UnsupportedVersionError(
                 f"{self._path} has format version {version}; this h5scene {__version__} knows "
                 f"versions up to {layout.FORMAT_VERSION}: install a newer one"
@@ -390,8 +441,8 @@ class SceneTree:
         key = ("description", scene, field_link)
         if key not in self._cache:
             field = self.h5[scene][field_link]
-            codec.check_mark(field, layout.FIELD_KIND)
-            self._cache[key] = codec.read_description(field)
+            groups.check_mark(field, layout.FIELD_KIND)
+            self._cache[key] = descriptions.read_description(field)
         described: FieldDescription = self._cache[key]
         return described
 
@@ -403,11 +454,11 @@ class SceneTree:
             group = self.scene(scene)
             if link not in group:
                 return
-            if codec.member_kind(group, link) != layout.FIELD_KIND:
+            if groups.member_kind(group, link) != layout.FIELD_KIND:
                 raise InvalidNameError(
                     f"{self.where(scene)}/{link} exists and is no field; use another name"
                 )
-            spelled = codec.read_attribute(group[link], layout.NAME_ATTR)
+            spelled = groups.read_attribute(group[link], layout.NAME_ATTR)
             self._cache[key] = link if spelled is None else spelled
         if self._cache[key] != name:
             raise InvalidNameError(

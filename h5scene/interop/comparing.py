@@ -82,6 +82,8 @@ def _compare_frame(content: SceneContent, file: SceneFile, frame: FrameFile) -> 
     found = file.read_frame(scene, frame.field, frame.frame)
     if found.description != record.description:
         return "the descriptions of the field differ"
+    if found.geometry != record.geometry or found.structure != record.structure:
+        return "the geometry differs, or where the values belong"
     if not same_bits(found.values, record.values):
         return "the values differ"
     error = content.sidecar.rounded.get((frame.field, frame.frame), 0.0)

@@ -225,6 +225,8 @@ def usual_form(
         CannotHoldError: It writes none; says why.
     """
     bounds, dims = description.bounds, description.dims
+    if bounds is None:
+        raise CannotHoldError("a field that is no grid")
     if bounds.lower.data.ndim != 1 or bounds.upper.data.ndim != 1:
         raise CannotHoldError("bounds that differ along a batch dim")
     if any(dim.type == "instance" for dim in dims):

@@ -151,10 +151,7 @@ class SceneContent:
         """
         path = self.path / file.path
         if file.is_apart:
-            description, values = beside.read_description(path, self.limit_bytes)
-            if values is None or values.ndim != len(description.dims):
-                raise CorruptDataError("it lacks the values, or some of its dims")
-            return FieldRecord(description, values)
+            return beside.read_record(path, self.limit_bytes)
         with opened_for_reading(path) as stream:
             archive = NpzArchive(stream, self.limit_bytes)
             if DATA not in archive.members:
@@ -163,7 +160,7 @@ class SceneContent:
             description, form = self._form(archive, file, data.header)
             described = self.sidecar.described.get(file.path)
             if described is not None and described[1] == beside.fingerprint(archive):
-                description, _ = beside.read_description(
+                description = beside.read_description(
                     self.path / beside.FOLDER / described[0], self.limit_bytes
                 )
             values = form.values_from_data(data.values())

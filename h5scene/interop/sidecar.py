@@ -8,31 +8,40 @@ from __future__ import annotations
 
 import json
 import re
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from h5scene.errors import CorruptDataError, H5SceneError
-from h5scene.format import codec
+from h5scene.errors import CorruptDataError, H5SceneError, UnsupportedVersionError
+from h5scene.format import descriptions, groups, layout
+from h5scene.format.json_values import dump_json, load_json
 from h5scene.interop import deflate
 from h5scene.interop.npy import ForeignNpzError
 from h5scene.interop.npz_archive import NpzArchive, PackedMember, pack
 from h5scene.interop.safe_files import opened_for_reading, read_small
+from h5scene.objects import ObjectRecord, without_repetition
+from h5scene.record import FieldRecord
+from h5scene.tensors import TensorRecord, dims_from_json, dims_to_json
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from h5scene.record import Array, FieldDescription, FieldRecord
+    from h5scene.record import Array, FieldDescription
 
 FOLDER: Final = "_h5scene"
 INDEX: Final = "scene.json"
 VERSION_KEY: Final = "h5scene_directory"
 VERSION: Final = "1.0"
 VALUES: Final = "values"
+GEOMETRY: Final = "geometry"
+STRUCTURE: Final = "structure"
 ROWS: Final = "rows"
 _MAX_INDEX_BYTES = 1 << 28
+_MAX_DEPTH = 32
 _NAME = re.compile(r"(?:descriptions|frames|curves|files)/[0-9]{6,12}(?:\.npz)?", re.ASCII)
 
 
@@ -164,26 +173,95 @@ def packed_description(
     description: FieldDescription,
 ) -> tuple[dict[str, PackedMember | Array], Any]:
     """Returns the arrays that describe a field, named as the attributes in FORMAT.md are."""
-    described, arrays = codec.split_arrays(description)
-    attributes = codec.attributes_from_description(described)
+    described, parts = descriptions.split_arrays(description)
+    attributes = descriptions.attributes_from_description(described)
     members: dict[str, PackedMember | Array] = {
         name: pack(np.asarray(value)) for name, value in attributes.items()
     }
-    return {**members, **arrays}, described
+    for name, part in parts.items():
+        members |= _packed_part(name, part)
+    return members, described
 
 
 def packed_record(record: FieldRecord) -> dict[str, PackedMember | Array]:
     """Returns the arrays that hold a field completely."""
     members, _ = packed_description(record.description)
+    if record.geometry is not None:
+        members |= _packed_part(GEOMETRY, record.geometry)
+    if record.structure is not None:
+        members |= _packed_part(STRUCTURE, record.structure)
     return {**members, VALUES: record.values}
 
 
-def read_description(path: Path, limit_bytes: int) -> tuple[FieldDescription, Array | None]:
-    """Returns the description in a file of the folder, and the values, where it has them.
+def _packed_part(name: str, part: Array | ObjectRecord) -> dict[str, PackedMember | Array]:
+    """Returns the arrays of an object: a text that says what it is, and each of its parts."""
+    if not isinstance(part, ObjectRecord):
+        return {name: part}
+    about: dict[str, Any] = {
+        "kind": part.kind,
+        "encoding_version": layout.ENCODING_VERSION,
+        "attributes": dict(part.attrs),
+        "parts": {},
+    }
+    members: dict[str, PackedMember | Array] = {}
+    for key, inner in part.parts.items():
+        if isinstance(inner, ObjectRecord):
+            about["parts"][key] = None
+            members |= _packed_part(f"{name}.{key}", inner)
+        else:
+            sizes = list(inner.data.shape)
+            about["parts"][key] = {"dims": dims_to_json(inner.dims), "sizes": sizes}
+            members[f"{name}.{key}"] = without_repetition(inner.data)
+    return {name: pack(np.asarray(dump_json(about, name))), **members}
+
+
+def _object(name: str, arrays: Mapping[str, Array], depth: int = 0) -> ObjectRecord:
+    """Returns the object that `_packed_part` made into arrays."""
+    about = load_json(arrays[name].item())
+    if groups.major(about["encoding_version"]) != groups.major(layout.ENCODING_VERSION):
+        raise UnsupportedVersionError(f"{name} is of a newer version; install a newer h5scene")
+    if depth > _MAX_DEPTH:
+        raise CorruptDataError(f"{name} is nested too deeply")
+    parts: dict[str, TensorRecord | ObjectRecord] = {}
+    for key, dims in about["parts"].items():
+        inner = f"{name}.{key}"
+        if dims is None:
+            parts[key] = _object(inner, arrays, depth + 1)
+        else:
+            array = np.broadcast_to(arrays[inner], dims["sizes"])
+            array = arrays[inner] if array.shape == arrays[inner].shape else array
+            parts[key] = TensorRecord(dims_from_json(dims["dims"]), array)
+    return ObjectRecord(about["kind"], about["attributes"], parts)
+
+
+def read_description(path: Path, limit_bytes: int) -> FieldDescription:
+    """Returns the description in a file of the folder.
 
     Raises:
         FormatError: It is damaged, or holds something else.
     """
+    return _read(path, limit_bytes)[0]
+
+
+def read_record(path: Path, limit_bytes: int) -> FieldRecord:
+    """Returns the field in a file of the folder.
+
+    Raises:
+        FormatError: It is damaged, or holds something else.
+    """
+    description, arrays = _read(path, limit_bytes)
+    values = arrays.get(VALUES)
+    if values is None or values.ndim != len(description.dims):
+        raise CorruptDataError("it lacks the values, or some of its dims")
+    with _described(path):
+        geometry, structure = (
+            _object(name, arrays) if name in arrays else None for name in (GEOMETRY, STRUCTURE)
+        )
+    return FieldRecord(description, values, geometry, structure)
+
+
+def _read(path: Path, limit_bytes: int) -> tuple[FieldDescription, dict[str, Array]]:
+    """Returns the description in a file of the folder, and all of its arrays."""
     with opened_for_reading(path) as file:
         archive = NpzArchive(file, limit_bytes)
         arrays: dict[str, Any] = {}
@@ -193,12 +271,26 @@ def read_description(path: Path, limit_bytes: int) -> tuple[FieldDescription, Ar
                 raise CorruptDataError("it holds pickled data, which h5scene never writes")
             arrays[name] = array.values()
     attrs = {name: _attribute(value) for name, value in arrays.items()}
-    description = codec.read_description(SimpleNamespace(attrs=attrs, name=path.name))
+    description = descriptions.read_description(SimpleNamespace(attrs=attrs, name=path.name))
+
+    def part(name: str) -> Array | ObjectRecord:
+        array: Array = arrays[name]
+        return _object(name, arrays) if array.dtype.kind == "U" else array
+
+    with _described(path):
+        boundary = descriptions.join_boundary(description.boundary, part)
+    return replace(description, boundary=boundary), arrays
+
+
+@contextmanager
+def _described(path: Path) -> Iterator[None]:
+    """Turns what Python raises for arrays that do not fit together into an error of ours."""
     try:
-        boundary = codec.join_boundary(description.boundary, lambda name: arrays[name])
-    except (KeyError, TypeError) as error:
-        raise CorruptDataError(f"it lacks an array of its boundary: {error}") from error
-    return replace(description, boundary=boundary), arrays.get(VALUES)
+        yield
+    except (KeyError, TypeError, ValueError, AssertionError, AttributeError) as error:
+        raise CorruptDataError(
+            f"{path.name} lacks an array, or one does not fit: {error}"
+        ) from error
 
 
 def _attribute(array: Array) -> Any:

@@ -13,7 +13,7 @@ import h5py
 import numpy as np
 
 from h5scene.errors import CorruptDataError, NotFoundError
-from h5scene.format import attached_files, codec, layout, names, plain_arrays, tables
+from h5scene.format import attached_files, descriptions, groups, layout, names, plain_arrays, tables
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -63,7 +63,7 @@ def stored_fields(file: SceneFile, scene: str) -> list[StoredField]:
 def _stored_field(tree: Any, scene: str, link: str) -> StoredField:
     """Returns one field."""
     group = tree.scene(scene)[link]
-    name = codec.read_attribute(group, layout.NAME_ATTR)
+    name = groups.read_attribute(group, layout.NAME_ATTR)
     shared = tree._description(scene, link)
     # Frames of one field nearly always have one form, and each is an object of its own.
     known: dict[Any, StoredFrame] = {}
@@ -74,13 +74,13 @@ def _stored_field(tree: Any, scene: str, link: str) -> StoredField:
         dataset = member if isinstance(member, h5py.Dataset) else member.get(layout.VALUES_DATASET)
         if not isinstance(dataset, h5py.Dataset):
             raise CorruptDataError(f"{member.name} has no values")
-        error = codec.read_attribute(dataset, layout.MAX_RELATIVE_ERROR_ATTR)
+        error = groups.read_attribute(dataset, layout.MAX_RELATIVE_ERROR_ATTR)
         key = (dataset.shape, dataset.dtype.str, error)
         if not is_own and key in known:
             frames[frame] = known[key]
             continue
         frames[frame] = StoredFrame(
-            codec.read_description(member) if is_own else shared,
+            descriptions.read_description(member) if is_own else shared,
             dataset.shape,
             dataset.dtype.newbyteorder("="),
             0.0 if error is None else float(error),

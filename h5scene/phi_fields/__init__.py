@@ -5,6 +5,7 @@ The only room that knows what a PhiFlow field is. Its levels, each using those b
 * `_tensors`: PhiML shapes and tensors, at their own precision
 * `_bounds`, `_boundaries`: the box around a grid, and what lies outside
 * `_staggered`: face-centred values in one padded array
+* `_parts`: tensors of every kind; `_geometry_kinds`, `_geometries`: geometries
 * `_write`, `_read`: whole fields
 
 It reaches into the internals of PhiFlow and PhiML where their public functions round

@@ -14,6 +14,11 @@ from h5scene.record import Bounds, TensorRecord, bounds_from_parts, derived_cent
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+
+class NotCompactError(UnsupportedFieldError):
+    """The compact form of grids cannot hold a field; the form of all other fields can."""
+
+
 DEFAULT_BOX_ATTRS = ("pos", "size", "rot")
 
 
@@ -23,16 +28,16 @@ def bounds_from_box(box: Box) -> Bounds:
     Infinite sides are stored: PhiFlow describes them by infinite corners.
 
     Raises:
-        UnsupportedFieldError: The box is rotated, or declared open by `is_open`.
+        NotCompactError: The box is rotated, or declared open by `is_open`.
     """
     if type(box) is not Box:
-        raise UnsupportedFieldError(
+        raise NotCompactError(
             f"cannot store a grid whose bounds are a {type(box).__name__}; use a Box"
         )
     if is_rotated(box):
-        raise UnsupportedFieldError("cannot store a grid whose bounds are rotated")
+        raise NotCompactError("cannot store a grid whose bounds are rotated")
     if box.is_open.any:
-        raise UnsupportedFieldError(
+        raise NotCompactError(
             "cannot store a grid whose bounds are open by is_open; give the Box infinite corners"
         )
     # Copied, as these outlive the field in caches and are shared between records.
@@ -40,7 +45,7 @@ def bounds_from_box(box: Box) -> Bounds:
         _copied(tensor) for tensor in (box.lower, box.upper, box.pos, box.size)
     )
     if not any(dim.name == "vector" and dim.labels is not None for dim in lower.dims):
-        raise UnsupportedFieldError("cannot store a grid whose lower corner does not name its axes")
+        raise NotCompactError("cannot store a grid whose lower corner does not name its axes")
     return bounds_from_parts(lower, upper, center, size)
 
 

@@ -68,6 +68,29 @@ class IdentityCache(Generic[T]):
         self._cache.put((*map(id, objects), key), (tuple(map(weakref.ref, objects)), value))
 
 
+class WeakMap(Generic[T]):
+    """Values for objects, found by identity. An object takes its value along when it dies."""
+
+    def __init__(self) -> None:
+        self._values: dict[int, tuple[weakref.ref[Any], T, tuple[Any, ...]]] = {}
+
+    def get(self, obj: Any) -> T | None:
+        """Returns the value for this object."""
+        found = self._values.get(id(obj))
+        return found[1] if found is not None and found[0]() is obj else None
+
+    def put(self, obj: Any, value: T, keep: tuple[Any, ...] = ()) -> None:
+        """Stores a value for an object, and keeps other objects alive with it."""
+        key = id(obj)
+
+        def forget(dead: weakref.ref[Any]) -> None:
+            found = self._values.get(key)
+            if found is not None and found[0] is dead:
+                del self._values[key]
+
+        self._values[key] = (weakref.ref(obj, forget), value, keep)
+
+
 def is_small(described: FieldDescription) -> bool:
     """Whether a cache may keep a description: not if its boundary is as large as a frame."""
     total = 0
@@ -79,6 +102,8 @@ def is_small(described: FieldDescription) -> bool:
 
     map_boundary(described.boundary, note)
     bounds = described.bounds
+    if bounds is None:
+        return total <= _BYTES_MAX
     for tensor in (bounds.lower, bounds.upper, bounds.center, bounds.size):
         if tensor is not None:
             note(tensor)

@@ -19,18 +19,25 @@ from h5scene.errors import CorruptDataError, UnsupportedVersionError
 from h5scene.phi_fields._boundaries import boundary_from_tree, boundary_key
 from h5scene.phi_fields._bounds import DEFAULT_BOX_ATTRS, axes_of, box_from_bounds
 from h5scene.phi_fields._caches import Cache, is_small
+from h5scene.phi_fields._geometries import differing_size, geometry_from_record
+from h5scene.phi_fields._parts import tensor_from_part
 from h5scene.phi_fields._staggered import faces_kept
 from h5scene.phi_fields._tensors import restacked, shape_from_dim_specs, tensor_from_array
 from h5scene.phi_fields._write import DEFAULT_ATTRS
 from h5scene.record import (
     CENTERED,
+    FIELD,
     STAGGERED,
+    TENSOR,
     Array,
+    Boundary,
+    Bounds,
     DimSpec,
     FieldDescription,
     FieldRecord,
-    stacked,
+    TensorRecord,
 )
+from h5scene.tensors import stacked
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,14 +67,14 @@ class _Plan:
 _PLANS: Cache[_Plan] = Cache(256)
 
 
-def field_from_record(record: FieldRecord, *, convert_to_backend: bool = True) -> Field:
-    """Returns the field that a record describes.
+def field_from_record(record: FieldRecord, *, convert_to_backend: bool = True) -> Field | Tensor:
+    """Returns the field, or the tensor, that a record describes.
 
     Args:
         record: As `record_from_field()` makes it, or as a file holds it.
         convert_to_backend: Whether the values become tensors of PhiML's default backend, at their
-            own precision whatever `math.get_precision()` says; else they stay NumPy's. Bounds and
-            boundary are always NumPy's, which work with every backend.
+            own precision whatever `math.get_precision()` says; else they stay NumPy's. Geometry
+            and boundary are always NumPy's, which work with every backend.
 
     Returns:
         The field. Its values alias the array of the record, unless they had to be converted.
@@ -78,6 +85,10 @@ def field_from_record(record: FieldRecord, *, convert_to_backend: bool = True) -
         CorruptDataError: The parts of the record contradict each other.
     """
     described = record.description
+    if described.field_type == TENSOR:
+        return tensor_from_part(record.tensor, convert=convert_to_backend)
+    if described.field_type == FIELD:
+        return _general_field(record, convert_to_backend)
     key = _key(described, record.values.shape, convert_to_backend)
     plan = None if key is None else _PLANS.get(key)
     if plan is not None:
@@ -93,6 +104,46 @@ def field_from_record(record: FieldRecord, *, convert_to_backend: bool = True) -
     if key is not None and is_small(described):
         _PLANS.put(key, plan)
     return field
+
+
+_BOUNDARIES: Cache[Any] = Cache(64)
+
+
+def _general_field(record: FieldRecord, convert: bool) -> Field:
+    """Returns a field on any geometry."""
+    described = record.description
+    if record.geometry is None:
+        raise CorruptDataError("the field has no geometry")
+    geometry = geometry_from_record(record.geometry)
+    values = tensor_from_part(record.tensor, convert=convert)
+    differing = differing_size(geometry, values)
+    if differing is not None:
+        raise CorruptDataError(f"the stored values have {differing}")
+    field: Field = object.__new__(Field)
+    field.__dict__.update(
+        geometry=geometry,
+        values=values,
+        boundary=_general_boundary(described.boundary, convert),
+        variable_attrs=_names(described.attrs, "variable_attrs", DEFAULT_ATTRS),
+        value_attrs=_names(described.attrs, "value_attrs", DEFAULT_ATTRS),
+    )
+    return field
+
+
+def _general_boundary(tree: Boundary, convert: bool) -> Any:
+    """Returns a boundary; the same one each time for the same small tree."""
+
+    def embedded(inner: FieldRecord) -> Any:
+        return field_from_record(inner, convert_to_backend=convert)
+
+    key = boundary_key(tree)
+    if key is None or any(isinstance(part, TensorRecord) for part in tree.values()):
+        return boundary_from_tree(tree, embedded)
+    boundary = _BOUNDARIES.get(key)
+    if boundary is None:
+        boundary = boundary_from_tree(tree, embedded)
+        _BOUNDARIES.put(key, boundary)
+    return boundary
 
 
 def _field(plan: _Plan, array: Array, convert: bool) -> Field:
@@ -129,6 +180,8 @@ def _plan(record: FieldRecord, convert: bool) -> _Plan:
     is_staggered = described.field_type == STAGGERED
     names = [dim.name for dim in dims]
     resolution = {}
+    if described.bounds is None:
+        raise CorruptDataError("a grid has no bounds")
     for axis in axes_of(described.bounds):
         if axis not in names or dims[names.index(axis)].type != "spatial":
             raise CorruptDataError(
@@ -138,12 +191,12 @@ def _plan(record: FieldRecord, convert: bool) -> _Plan:
         if resolution[axis] < 0:
             raise CorruptDataError(f"the staggered values are empty along '{axis}'")
 
-    def embedded(inner: FieldRecord) -> Field:
+    def embedded(inner: FieldRecord) -> Any:
         return field_from_record(inner, convert_to_backend=convert)
 
     boundary = boundary_from_tree(described.boundary, embedded)
     attributes = {
-        "geometry": _geometry(described, resolution),
+        "geometry": _geometry(described, described.bounds, resolution),
         "boundary": boundary,
         "variable_attrs": _names(attrs, "variable_attrs", DEFAULT_ATTRS),
         "value_attrs": _names(attrs, "value_attrs", DEFAULT_ATTRS),
@@ -154,7 +207,9 @@ def _plan(record: FieldRecord, convert: bool) -> _Plan:
     return _Plan(attributes, shapes, cut)
 
 
-def _geometry(described: FieldDescription, resolution: Mapping[str, int]) -> UniformGrid:
+def _geometry(
+    described: FieldDescription, bounds: Bounds, resolution: Mapping[str, int]
+) -> UniformGrid:
     """Returns the grid with its labels and bounds."""
     labels = {dim.name: dim.labels for dim in described.dims}
     given = described.attrs.get("resolution_labels", {})
@@ -163,7 +218,7 @@ def _geometry(described: FieldDescription, resolution: Mapping[str, int]) -> Uni
     labels |= {axis: _names(given, axis, ()) or None for axis in given}
     specs = tuple(DimSpec(axis, "spatial", labels.get(axis)) for axis in resolution)
     box_attrs = _names(described.attrs, "bounds_variable_attrs", DEFAULT_BOX_ATTRS)
-    box = box_from_bounds(described.bounds, box_attrs)
+    box = box_from_bounds(bounds, box_attrs)
     try:
         return UniformGrid(shape_from_dim_specs(specs, tuple(resolution.values())), box)
     except Exception as err:  # PhiFlow raises anything from AssertionError to IncompatibleShapes

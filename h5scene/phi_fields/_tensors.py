@@ -17,6 +17,7 @@ from phiml.math import Shape, Tensor
 from phiml.math._tensors import Dense, TensorStack
 
 from h5scene.errors import CorruptDataError, UnsupportedFieldError
+from h5scene.objects import repetition
 from h5scene.record import Array, DimSpec, DimType, TensorRecord
 
 if TYPE_CHECKING:
@@ -112,7 +113,12 @@ def tensor_from_array(array: Array, shape: Shape, convert: bool) -> Tensor:
     if array.dtype not in _STORABLE:
         raise CorruptDataError(f"PhiFlow has no tensors of NumPy's dtype {array.dtype}")
     backend = default_backend() if convert else NUMPY
-    return Dense(_native_from_array(array, backend), shape.names, shape, backend)
+    names = list(shape.names)
+    if 0 in array.strides:  # constant along some dims, and without memory there
+        repeated = repetition(array)
+        array = array[tuple(0 if constant else slice(None) for constant in repeated)]
+        names = [name for name, constant in zip(names, repeated, strict=True) if not constant]
+    return Dense(_native_from_array(np.asarray(array), backend), names, shape, backend)
 
 
 def array_from_tensor(tensor: Tensor, names: Sequence[str]) -> Array:
@@ -129,7 +135,7 @@ def array_from_tensor(tensor: Tensor, names: Sequence[str]) -> Array:
         parts = [array_from_tensor(part, inner) for part in tensor._tensors]
         array, own = np.stack(parts, axis=list(names).index(stack_dim)), list(names)
     else:
-        raise UnsupportedFieldError(_not_dense(tensor))
+        raise unsupported_tensor(tensor)
     if own != list(names):
         array = array.transpose([own.index(name) for name in names if name in own])
         if len(own) < len(names):
@@ -210,16 +216,16 @@ def _native_from_array(array: Array, backend: Any) -> Any:
 def _require_uniform(tensor: Tensor) -> None:
     """Raises if the sizes of some dims vary along others."""
     if not isinstance(tensor, (Dense, TensorStack)):
-        raise UnsupportedFieldError(_not_dense(tensor))
+        raise unsupported_tensor(tensor)
     if not tensor.shape.is_uniform:
         raise UnsupportedFieldError(
             f"cannot store a non-uniform tensor of shape {tensor.shape}; store its slices"
         )
 
 
-def _not_dense(tensor: Any) -> str:
-    """Returns what to say about a tensor of another kind."""
-    return (
-        f"cannot store a {type(tensor).__name__}; dense tensors of numbers can be stored, "
-        "see math.dense()"
+def unsupported_tensor(tensor: Any) -> UnsupportedFieldError:
+    """Returns the error for a tensor of another kind."""
+    return UnsupportedFieldError(
+        f"cannot store a {type(tensor).__name__}; dense and sparse tensors of numbers can be "
+        "stored, see math.dense()"
     )

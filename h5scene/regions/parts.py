@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from h5scene.errors import CorruptDataError, InvalidInputError, UnsupportedFieldError
+from h5scene.objects import tensors_in
 from h5scene.record import (
     CENTERED,
     NPZ_ATTR,
@@ -19,12 +20,14 @@ from h5scene.record import (
     DimSpec,
     FieldDescription,
     FieldRecord,
+    ObjectRecord,
     TensorRecord,
     named_dims,
 )
 from h5scene.regions.boundaries import component_boundary, cut_boundary, faces_kept
 from h5scene.regions.selections import Pick, Region, cells, entries
 from h5scene.regions.tensors import Sizes, named, picked_dims, picked_tensor, taken
+from h5scene.tensors import outlined
 
 
 @dataclass(frozen=True)
@@ -34,57 +37,69 @@ class Part:
     Attributes:
         description: What it is.
         picks: What to take along each axis of the stored values.
+        geometry: Where the values are, of fields that are no grids.
+        structure: What makes the values sparse or ragged, of whole fields only.
     """
 
     description: FieldDescription
     picks: tuple[Pick, ...]
+    geometry: ObjectRecord | None = None
+    structure: ObjectRecord | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape of the values."""
         return tuple(len(pick) for pick in self.picks if not isinstance(pick, int))
 
+    def record(self, values: Array) -> FieldRecord:
+        """Returns the part with its values."""
+        return FieldRecord(self.description, values, self.geometry, self.structure)
+
     def part(self, region: Region) -> Part:
         """Returns the part of this part that a region takes; raises as `part_of` does."""
-        inner = part_of(self.description, self.shape, region)
+        inner = part_of(self.record(outlined(self.shape, np.dtype(bool))), region)
         inner_picks = iter(inner.picks)
-        return Part(
-            inner.description,
-            tuple(
+        return replace(
+            inner,
+            picks=tuple(
                 pick if isinstance(pick, int) else _picked(pick, next(inner_picks))
                 for pick in self.picks
             ),
         )
 
 
-def part_of_parts(
-    described: FieldDescription, shape: tuple[int, ...], regions: Region | Sequence[Region]
-) -> Part:
+def part_of_parts(record: FieldRecord, regions: Region | Sequence[Region]) -> Part:
     """Returns the part that a region takes, or several regions, each of what the last one took.
 
     Raises as `part_of` does.
     """
     if isinstance(regions, Mapping):
-        return part_of(described, shape, regions)
-    part = part_of(described, shape, {})
+        return part_of(record, regions)
+    part = part_of(record, {})
     for region in regions:
         part = part.part(region)
     return part
 
 
-def part_of(described: FieldDescription, shape: tuple[int, ...], region: Region) -> Part:
-    """Returns the part of a field, of stored values of this shape, that a region takes.
+def part_of(record: FieldRecord, region: Region) -> Part:
+    """Returns the part of a field that a region takes; of its values, only the shape is asked for.
 
     Raises:
         InvalidInputError: The field has no such dim, label or entry, or a selection is none.
         UnsupportedFieldError: What is selected is no field that could be described.
         CorruptDataError: The description does not fit the shape.
     """
+    described, shape = record.description, record.values.shape
     if len(shape) != len(described.dims):
         raise CorruptDataError(f"values of {len(shape)} axes have {len(described.dims)} dims")
     if not region:
-        return Part(described, tuple(map(range, shape)))
-    sizes = named_dims(FieldRecord(described, np.broadcast_to(np.zeros((), bool), shape)))
+        return Part(described, tuple(map(range, shape)), record.geometry, record.structure)
+    if record.structure is not None:
+        raise UnsupportedFieldError(
+            "a field whose values are sparse, or of different sizes, has no regions that could be "
+            "read alone; read all of it, and slice it"
+        )
+    sizes = named_dims(record)
     for name in region:
         if name not in sizes:
             raise InvalidInputError(f"there is no dim {name!r}; the field has ({', '.join(sizes)})")
@@ -93,6 +108,7 @@ def part_of(described: FieldDescription, shape: tuple[int, ...], region: Region)
     picks = {
         name: entries(taken, *sizes[name], has_positions=False) for name, taken in region.items()
     }
+    geometry = record.geometry
     return Part(
         replace(
             described,
@@ -101,7 +117,35 @@ def part_of(described: FieldDescription, shape: tuple[int, ...], region: Region)
             attrs=_lasting(described.attrs),
         ),
         _picks(described, picks, sizes),
+        None if geometry is None else _picked_geometry(geometry, picks, sizes),
     )
+
+
+_POINTWISE = ("point", "sphere", "box", "cylinder")
+"""Geometries of elements that stand for themselves: some of them are the same kind of geometry."""
+
+
+def _picked_geometry(
+    geometry: ObjectRecord, picks: Mapping[str, Pick], sizes: Sizes
+) -> ObjectRecord:
+    """Returns the elements of a geometry that are taken; all where it does not have these dims.
+
+    Raises:
+        UnsupportedFieldError: Its elements belong together, as the cells of a mesh do.
+    """
+    # Components of the values are not those of positions.
+    wanted = {name: pick for name, pick in picks.items() if sizes[name][0].type != "channel"}
+    touched = {dim.name for tensor in tensors_in(geometry) for dim in tensor.dims}
+    if not touched.intersection(wanted):
+        return geometry
+    tensors = {n: part for n, part in geometry.parts.items() if isinstance(part, TensorRecord)}
+    if geometry.kind not in _POINTWISE or len(tensors) < len(geometry.parts):
+        raise UnsupportedFieldError(
+            f"the elements of a {geometry.kind} along {', '.join(wanted)} belong together; "
+            "read the whole field"
+        )
+    parts = {name: picked_tensor(tensor, wanted, sizes) for name, tensor in tensors.items()}
+    return ObjectRecord(geometry.kind, geometry.attrs, parts)
 
 
 def _picked(pick: Sequence[int], inner: Pick) -> Pick:
@@ -118,10 +162,10 @@ def _picks(
     return tuple(picks.get(dim.name, range(sizes[dim.name][1])) for dim in described.dims)
 
 
-def _axes(described: FieldDescription, sizes: Mapping[str, tuple[DimSpec, int]]) -> tuple[str, ...]:
+def _axes(bounds: Bounds, sizes: Sizes) -> tuple[str, ...]:
     """Returns the axes of a grid, all of which are dims of its values."""
     try:
-        axes = described.bounds.axes
+        axes = bounds.axes
     except ValueError as error:
         raise CorruptDataError(f"the bounds do not name their axes: {error}") from error
     missing = [axis for axis in axes if axis not in sizes]
@@ -132,7 +176,9 @@ def _axes(described: FieldDescription, sizes: Mapping[str, tuple[DimSpec, int]])
 
 def _grid_part(described: FieldDescription, sizes: Sizes, region: Region) -> Part:
     """Returns a part of a grid."""
-    axes = _axes(described, sizes)
+    if described.bounds is None:
+        raise CorruptDataError("a grid has no bounds")
+    axes = _axes(described.bounds, sizes)
     padding = int(described.field_type == STAGGERED)
     resolution = {axis: sizes[axis][1] - padding for axis in axes}
     if not all(resolution[axis] > 0 for axis in axes):
@@ -319,8 +365,8 @@ def _picked_boundary(
         elif isinstance(value, FieldRecord):
             own = named_dims(value)
             inner = {name: p for name, p in picks.items() if name in own and name not in axes}
-            part = part_of(value.description, value.values.shape, inner)
-            picked[key] = FieldRecord(part.description, taken(value.values, part.picks))
+            part = part_of(value, inner)
+            picked[key] = part.record(taken(value.values, part.picks))
         elif isinstance(value, Mapping):
             picked[key] = _picked_boundary(value, picks, sizes, axes)
         else:

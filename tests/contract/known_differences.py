@@ -213,6 +213,22 @@ _TABLE = [
         "PhiFlow computes with such grids.",
     ),
     Difference(
+        "other-geometries",
+        "Fields",
+        "Only grids can be written. Point clouds, meshes, graphs and tensors are "
+        "`NotImplementedError` or other errors.",
+        "They can be written, as can sparse values and batches of different sizes. Geometries made "
+        "of functions are `UnsupportedFieldError`, a `NotImplementedError`.",
+        "PhiFlow simulates with all of them.",
+    ),
+    Difference(
+        "dicts-of-fields",
+        "Fields",
+        "A dict of fields cannot be written.",
+        "It can: `write(fluid={'v': v})` stores `fluid_v`, and `read(\"fluid\")` returns the dict.",
+        "States are dicts.",
+    ),
+    Difference(
         "write-is-atomic",
         "Fields",
         "When one of several fields in a `write` is refused, those before it are stored.",

@@ -7,10 +7,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pytest
-from phi.field import CenteredGrid, PointCloud
+from phi.field import CenteredGrid, Field, PointCloud
 from phi.geom import Box
 from phiml import math
-from phiml.math import batch, channel, spatial, vec, wrap
+from phiml.math import batch, channel, instance, spatial, vec, wrap
 from phiml.math import extrapolation as ext
 
 from h5scene.errors import (
@@ -18,8 +18,8 @@ from h5scene.errors import (
     FieldNotFoundError,
     FrameNotFoundError,
     H5SceneError,
-    UnsupportedFieldError,
 )
+from tests import compare_objects
 from tests.compare import assert_same_field, numbers
 from tests.contract.fields import (
     VECTOR,
@@ -34,6 +34,7 @@ from tests.contract.fields import (
 )
 from tests.contract.implementations import H5Scene, Implementation, PhiFlow, same_contents
 from tests.contract.known_differences import shows
+from tests.geometries import polygon_mesh
 
 
 def written_and_read(implementation: Implementation, field: Any) -> Any:
@@ -351,16 +352,16 @@ class TestWriteIsAtomic:
     """The second of two fields is refused."""
 
     def refused(self) -> list[Any]:
-        return [None, PointCloud(vec(x=1.0, y=2.0)), centered(batch(b=3))]
+        return [None, centered(batch(b=3))]
 
-    @pytest.mark.parametrize("index", range(3), ids=["none", "point-cloud", "batch"])
+    @pytest.mark.parametrize("index", range(2), ids=["none", "batch"])
     def test_phi(self, phi: PhiFlow, index: int) -> None:
         scenes = phi.create(b=2)
         with pytest.raises((ValueError, NotImplementedError, AssertionError)):
             scenes.write(a=constant(1), z=self.refused()[index])
         assert scenes.b[0].fieldnames == ("a",)
 
-    @pytest.mark.parametrize("index", range(3), ids=["none", "point-cloud", "batch"])
+    @pytest.mark.parametrize("index", range(2), ids=["none", "batch"])
     def test_h5scene(self, h5scene: H5Scene, index: int) -> None:
         scenes = h5scene.create(b=2)
         scenes.write(a=constant(1))
@@ -467,13 +468,56 @@ class TestNoPickle:
                 assert is_plain or np.asarray(value).dtype.kind in "biufc", name
 
 
-def test_fields_that_are_no_grids_are_refused(implementation: Implementation) -> None:
-    """On both sides, so far."""
-    scene = implementation.create()
-    with pytest.raises(NotImplementedError) as caught:
-        scene.write(f=PointCloud(vec(x=1.0, y=2.0)))
-    assert implementation.name == "phi" or isinstance(caught.value, UnsupportedFieldError)
-    assert scene.fieldnames == ()
+def _point_batch() -> Any:
+    """Returns point clouds of different length in one batch."""
+    clouds = [PointCloud(random_tensor(instance(points=n), channel(vector="x,y"))) for n in (2, 3)]
+    return math.stack(clouds, batch("b"))
+
+
+@shows("other-geometries")
+class TestOtherGeometries:
+    """Points, meshes, graphs and tensors."""
+
+    fields: ClassVar[dict[str, Callable[[], Any]]] = {
+        "points": lambda: PointCloud(random_tensor(instance(points=4), channel(vector="x,y"))),
+        "points of different number": _point_batch,
+        "mesh": lambda: Field(polygon_mesh(), random_tensor(instance(cells=2)), 0),
+        "sparse": lambda: math.pairwise_distances(
+            random_tensor(instance(points=4), channel(vector="x,y")), 2.0, format="coo"
+        ),
+        "tensor": lambda: random_tensor(spatial(x=3)),
+    }
+
+    @pytest.mark.parametrize("make", fields.values(), ids=fields)
+    def test_phi(self, phi: PhiFlow, make: Callable[[], Any]) -> None:
+        scene = phi.create()
+        with pytest.raises((NotImplementedError, AssertionError, ValueError)):
+            scene.write(f=make())
+
+    @pytest.mark.parametrize("make", fields.values(), ids=fields)
+    def test_h5scene(self, h5scene: H5Scene, make: Callable[[], Any]) -> None:
+        field = make()
+        compare_objects.assert_same(written_and_read(h5scene, field), field)
+
+
+@shows("dicts-of-fields")
+class TestDictsOfFields:
+    def test_phi(self, phi: PhiFlow) -> None:
+        with pytest.raises((ValueError, AssertionError, AttributeError, NotImplementedError)):
+            phi.create().write(fluid={"v": constant(1)})
+
+    def test_h5scene(self, h5scene: H5Scene) -> None:
+        scene = h5scene.create()
+        scene.write({"fluid": {"v": constant(1), "inner": {"p": constant(2)}}}, smoke=constant(3))
+        assert scene.fieldnames == ("fluid_inner_p", "fluid_v", "smoke")
+        fluid = scene.read("fluid")
+        assert list(fluid) == ["inner", "v"]
+        assert value_of(fluid["v"]) == 1
+        assert value_of(fluid["inner"]["p"]) == 2
+        both = scene.read("smoke", "fluid")
+        assert value_of(both[0]) == 3
+        assert value_of(both[1]["v"]) == 1
+        assert value_of(scene.read("fluid_v")) == 1
 
 
 def test_h5scene_reads_values_that_only_mention_their_dims(h5scene: H5Scene) -> None:

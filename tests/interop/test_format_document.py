@@ -13,12 +13,12 @@ import h5py
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
-from phi.field import CenteredGrid, StaggeredGrid
+from phi.field import CenteredGrid, PointCloud, StaggeredGrid
 from phi.field import Field as PhiField
 from phi.field._embed import FieldEmbedding
-from phi.geom import Box
+from phi.geom import Box, Sphere
 from phiml import math
-from phiml.math import batch, channel, extrapolation, spatial
+from phiml.math import batch, channel, extrapolation, instance, spatial, vec, wrap
 
 import h5scene
 import tests.plain_reader as plain
@@ -472,12 +472,33 @@ def test_a_file_written_by_the_text_alone_is_read(tmp_path: Path) -> None:
     assert read.bounds == Box(x=4, y=3)
 
 
+def sources() -> list[str]:
+    """Returns the Python code in the document: three lines for particles, a reader of grids."""
+    blocks = re.findall(r"```python\n(.*?)```", FORMAT.read_text(encoding="utf-8"), re.DOTALL)
+    assert len(blocks) == 2
+    return blocks
+
+
+def test_particles_are_read_in_three_lines(tmp_path: Path) -> None:
+    field = PointCloud(Sphere(vec(x=wrap([0.0, 1, 2], instance("points")), y=0), radius=1), 2.5)
+    with SceneFile(tmp_path / "runs.h5") as file:
+        file.create_scenes("sim")
+        file.write_frame(0, {"sim_000000": {"particles": record_from_field(field)}})
+    lines = sources()[0]
+    assert lines.count("\n") == 3
+    with h5py.File(tmp_path / "runs.h5") as opened:
+        found: dict[str, Any] = {"file": opened}
+        exec(lines, found)  # noqa: S102  # the document of this package
+    assert found["positions"].tolist() == [[0, 0], [1, 0], [2, 0]]
+    assert found["values"].tolist() == [2.5] * 3
+
+
 def test_the_reader_in_the_document_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with SceneFile("runs.h5") as file:
         file.create_scenes("sim")
         file.write_frame(42, {"sim_000000": {"smoke": record_from_field(FIELDS["vector"])}})
-    (source,) = re.findall(r"```python\n(.*?)```", FORMAT.read_text(encoding="utf-8"), re.DOTALL)
+    source = sources()[1]
     found: dict[str, Any] = {}
     exec(source, found)  # noqa: S102  # the document of this package
     assert found["dims"] == ["x", "y", "vector"]

@@ -26,11 +26,11 @@ ZERO_GRADIENT, PERIODIC = extrapolation.ZERO_GRADIENT, extrapolation.PERIODIC
 def region_of(field: Field, region: Region) -> FieldRecord:
     """Returns the region of a field, taken out of its stored values run by run, as readers do."""
     whole = record_from_field(field)
-    part = part_of(whole.description, whole.values.shape, region)
+    part = part_of(whole, region)
     values = np.full(part.shape, 0, whole.values.dtype)
     for source, place in runs(part.picks):
         values[place] = whole.values[source]
-    return FieldRecord(part.description, values)
+    return part.record(values)
 
 
 @st.composite
@@ -301,4 +301,4 @@ def test_runs_take_what_the_picks_do(size: int, data: st.DataObject) -> None:
 def test_a_description_that_does_not_fit_is_corrupt() -> None:
     described = record_from_field(CenteredGrid(0, 0, x=4, y=3)).description
     with pytest.raises(CorruptDataError):
-        part_of(described, (4,), {"x": 1})
+        part_of(FieldRecord(described, np.zeros(4)), {"x": 1})

@@ -19,7 +19,7 @@ from h5scene.errors import (
     UnsupportedFieldError,
     UnsupportedVersionError,
 )
-from h5scene.format import codec
+from h5scene.format import codec, descriptions, groups
 from h5scene.record import (
     STAGGERED,
     Bounds,
@@ -47,8 +47,8 @@ def group(tmp_path: Path) -> Iterator[h5py.Group]:
 
 def stored(group: h5py.Group, record: FieldRecord, link: str = "000000", **options: Any) -> Any:
     """Writes one frame with its own description, as a second one of a field may have."""
-    described, arrays = codec.split_arrays(record.description)
-    attributes = codec.attributes_from_description(described)
+    described, arrays = descriptions.split_arrays(record.description)
+    attributes = descriptions.attributes_from_description(described)
     compression = options.get("compression", "fast")
     codec.write_frame(group, link, record.values, arrays, attributes, compression)
     return group[link]
@@ -63,35 +63,35 @@ def survives(group: h5py.Group, record: FieldRecord) -> None:
 
 
 def test_a_mark_says_kind_and_encoding(group: h5py.Group) -> None:
-    codec.mark(group, "field")
+    groups.mark(group, "field")
     assert dict(group.attrs) == {"kind": "field", "encoding_version": "1.0"}
-    codec.check_mark(group, "field")
+    groups.check_mark(group, "field")
 
 
 def test_a_newer_minor_encoding_is_accepted(group: h5py.Group) -> None:
-    codec.mark(group, "field")
+    groups.mark(group, "field")
     group.attrs["encoding_version"] = "1.7"
-    codec.check_mark(group, "field")
+    groups.check_mark(group, "field")
 
 
 @pytest.mark.parametrize("version", ["2.0", "0.9", "", "x", 1, None])
 def test_another_encoding_is_refused(group: h5py.Group, version: Any) -> None:
-    codec.mark(group, "field")
+    groups.mark(group, "field")
     del group.attrs["encoding_version"]
     if version is not None:
         group.attrs["encoding_version"] = version
     with pytest.raises(
         UnsupportedVersionError, match=f"/g is a field of encoding version {version}"
     ):
-        codec.check_mark(group, "field")
+        groups.check_mark(group, "field")
 
 
 @pytest.mark.parametrize("kind", [None, "scene", 5])
 def test_another_kind_is_refused(group: h5py.Group, kind: Any) -> None:
     if kind is not None:
-        codec.mark(group, kind)
+        groups.mark(group, kind)
     with pytest.raises(CorruptDataError, match="/g should be a field"):
-        codec.check_mark(group, "field")
+        groups.check_mark(group, "field")
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,7 @@ def test_another_kind_is_refused(group: h5py.Group, kind: Any) -> None:
     [("1.0", 1), ("12.3", 12), ("3", 3), ("", -1), ("x.1", -1), ("-1.0", -1), (None, -1), (2, -1)],
 )
 def test_major_version(version: Any, number: int) -> None:
-    assert codec.major(version) == number
+    assert groups.major(version) == number
 
 
 # --- values ---------------------------------------------------------------------------------------
@@ -327,7 +327,7 @@ def test_a_field_as_boundary_with_bounds_of_its_own_survives(group: h5py.Group) 
 def test_large_arrays_of_a_boundary_stand_beside_the_values(group: h5py.Group) -> None:
     stored(group, centered(boundary=BOUNDARIES["fields"]), "000000")
     frame = group["000000"]
-    assert frame.attrs["kind"] == "frame"
+    assert groups.read_attribute(frame, "kind") == "frame"
     assert set(frame) == {"values", "boundary_0", "boundary_1", "boundary_2", "boundary_3"}
     small = stored(group, centered(boundary=BOUNDARIES["vector"]), "000001")
     assert isinstance(small, h5py.Dataset)
@@ -339,7 +339,7 @@ def test_frames_whose_fields_differ_in_numbers_only_share_a_description() -> Non
         for number in (1.0, 2.0)
     )
     assert one != two
-    assert codec.split_arrays(one)[0] == codec.split_arrays(two)[0]
+    assert descriptions.split_arrays(one)[0] == descriptions.split_arrays(two)[0]
 
 
 def test_a_frame_without_a_description_has_that_of_its_field(group: h5py.Group) -> None:
@@ -359,7 +359,7 @@ def test_a_description_lacks_an_attribute(group: h5py.Group, name: str) -> None:
     frame = stored(group, centered())
     del frame.attrs[name]
     with pytest.raises(FormatError):
-        codec.read_description(frame)
+        descriptions.read_description(frame)
 
 
 @pytest.mark.parametrize("name", JSON_ATTRIBUTES)
@@ -370,7 +370,7 @@ def test_a_description_has_another_form(group: h5py.Group, name: str, text: Any)
     frame = stored(group, centered())
     frame.attrs[name] = text
     with pytest.raises(FormatError):
-        codec.read_description(frame)
+        descriptions.read_description(frame)
 
 
 @pytest.mark.parametrize("name", ["lower", "upper"])
@@ -379,7 +379,7 @@ def test_a_corner_has_another_form(group: h5py.Group, name: str, value: Any) -> 
     frame = stored(group, centered())
     frame.attrs[name] = value
     with pytest.raises(FormatError):
-        codec.read_description(frame)
+        descriptions.read_description(frame)
 
 
 def test_a_frame_has_other_axes_than_it_says(group: h5py.Group) -> None:
@@ -455,14 +455,14 @@ def test_a_fixed_length_string_is_read_too(group: h5py.Group) -> None:
             frame.attrs.create(name, value.encode(), dtype=h5py.string_dtype("utf-8", 300))
             assert frame.attrs.get_id(name).dtype.kind == "S"
     assert codec.read_frame(group, "000000", centered().description) == record
-    codec.mark(group, "field")
+    groups.mark(group, "field")
     for name in ("kind", "encoding_version"):
         group.attrs.create(name, np.bytes_(group.attrs[name]))
-    codec.check_mark(group, "field")
+    groups.check_mark(group, "field")
 
 
 def test_a_description_can_be_copied_to_another_group(group: h5py.Group) -> None:
     described = centered(boundary=BOUNDARIES["mixed"]).description
-    group.attrs.update(codec.attributes_from_description(described))
-    found: FieldDescription = codec.read_description(group)
+    group.attrs.update(descriptions.attributes_from_description(described))
+    found: FieldDescription = descriptions.read_description(group)
     assert found == described

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from h5scene.errors import CorruptDataError, FormatError, InvalidInputError
-from h5scene.format.json_values import dims_from_json, dims_to_json, dump_json, load_json
+from h5scene.format.json_values import dump_json, load_json
 from h5scene.record import DimSpec, TensorRecord
+from h5scene.tensors import dims_from_json, dims_to_json
 from tests.records import tensor
 
 DTYPES = (

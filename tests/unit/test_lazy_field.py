@@ -103,7 +103,7 @@ def test_slices_compose_and_are_what_slicing_gives(scene: Scene, name: str, fiel
     expected = SLICES[name](whole)
     assert_same_values(loaded, expected)
     if not loaded.is_staggered:
-        order = [dim.name for dim in lazy._description.dims]
+        order = [dim.name for dim in lazy._kind.description.dims]
         assert np.array_equal(array, expected.values.numpy(order))
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from phi.field import CenteredGrid, Field, PointCloud, StaggeredGrid
-from phi.geom import Box, Sphere, UniformGrid
+from phi.geom import Box, Point, Sphere, UniformGrid
 from phiml import math
 from phiml.backend import default_backend
 from phiml.math import batch, channel, dual, extrapolation, instance, spatial, vec, wrap
@@ -45,6 +45,7 @@ from tests.compare import (
     described,
     numbers,
 )
+from tests.compare_objects import assert_same
 
 X, Y = DimSpec("x", "spatial"), DimSpec("y", "spatial")
 VECTOR = DimSpec("vector", "channel", ("x", "y"))
@@ -518,37 +519,13 @@ def _faces_of(*components: Any, labels: str = "x,y") -> Field:
 
 
 REFUSED = {
-    "axes apart": (_axes_apart, "bounds along .*'x', 'y'.* and cells along .*y.*x"),
-    "unnamed corner": (_unnamed_corner, "does not name its axes"),
-    "other box": (_other_box, "bounds are a _OtherBox"),
-    "other order of faces": (
-        lambda: _faces_of(*math.unstack(faces().values, "~vector"), labels="y,x"),
-        "on the faces of a grid with axes",
-    ),
-    "different batches": (
-        lambda: _faces_of(
-            *[
-                math.expand(part, batch(b=n))
-                for n, part in zip((2, 3), math.unstack(faces().values, "~vector"), strict=True)
-            ]
-        ),
-        "components with different 'b'",
-    ),
-    "tensor": (lambda: wrap([1.0, 2.0], channel("c")), "cannot store a Tensor as a field"),
+    "other box": (_other_box, "geometry of class .*_OtherBox"),
     "number": (lambda: 1.0, "cannot store a float as a field"),
     "none": (lambda: None, "cannot store a NoneType as a field"),
-    "layout": (lambda: math.layout([grid(), faces()], batch("b")), "Layout .*different kinds"),
-    "points": (lambda: PointCloud(Sphere(vec(x=1, y=2), radius=1), 1), "on a Sphere"),
-    "grid of cells": (lambda: Field(Box(vec(x=0, y=0), vec(x=1, y=1)), 1), "on a Box"),
+    "layout": (lambda: math.layout([grid(), faces()], batch("b")), "Layout that holds a Field"),
     "no values": (lambda: Field(UniformGrid(XY), None, 0), "values are NoneType"),
     "own boundary": (lambda: grid(boundary=_Odd()), "boundary of class .*_Odd"),
-    "point boundary": (
-        lambda: grid(boundary=PointCloud(Sphere(vec(x=1, y=2), radius=1), 1)),
-        "on a Sphere",
-    ),
     "deep boundary": (lambda: grid(boundary=_nested(40)), "more than 32 levels"),
-    "open by flag": (lambda: grid(bounds=_open_box()), "open by is_open"),
-    "rotated": (_rotated, "rotated"),
     "other size": (
         lambda: _without_post_init(grid(), values=wrap(np.zeros((4, 2)), spatial("x,y"))),
         "on a grid of",
@@ -561,23 +538,75 @@ REFUSED = {
         lambda: _without_post_init(faces(), values=faces(extrapolation.PERIODIC).values),
         "there must be 3 values along 'x'",
     ),
-    "labelled faces": (
-        lambda: Field(
-            UniformGrid(XY),
-            wrap(np.zeros((2, 4, 3)), dual(vector="x,y"), spatial(x="a,b,c,d", y=3)),
-            extrapolation.PERIODIC,
+    "other points": (
+        lambda: _without_post_init(
+            PointCloud(Point(wrap(np.zeros((3, 2)), instance("p"), channel(vector="x,y")))),
+            values=wrap(np.zeros(4), instance("p")),
         ),
-        "without labels",
-    ),
-    "non-uniform": (
-        lambda: grid(
-            math.stack([wrap(np.zeros((4, 3, n)), XY, instance("i")) for n in (1, 2)], batch("b"))
-        ),
-        "non-uniform",
+        "4 entries along 'p', the geometry 3",
     ),
     "huge integer": (lambda: grid(boundary=2**70), "does not fit"),
-    "text": (lambda: grid(math.layout([["a"] * 3] * 4, XY)), "Layout"),
 }
+# What the compact form of grids cannot hold stands in the form of all other fields.
+GENERAL = {
+    "axes apart": _axes_apart,
+    "unnamed corner": _unnamed_corner,
+    "other order of faces": lambda: _faces_of(
+        *math.unstack(faces().values, "~vector"), labels="y,x"
+    ),
+    "different batches": lambda: _faces_of(
+        *[
+            math.expand(part, batch(b=n))
+            for n, part in zip((2, 3), math.unstack(faces().values, "~vector"), strict=True)
+        ]
+    ),
+    "points": lambda: PointCloud(Sphere(vec(x=1, y=2), radius=1), 1),
+    "one box": lambda: Field(Box(vec(x=0, y=0), vec(x=1, y=1)), 1),
+    "open by flag": lambda: grid(bounds=_open_box()),
+    "rotated": _rotated,
+    "labelled faces": lambda: Field(
+        UniformGrid(XY),
+        wrap(np.zeros((2, 4, 3)), dual(vector="x,y"), spatial(x="a,b,c,d", y=3)),
+        extrapolation.PERIODIC,
+    ),
+    "non-uniform": lambda: grid(
+        math.stack([wrap(np.zeros((4, 3, n)), XY, instance("i")) for n in (1, 2)], batch("b"))
+    ),
+    "texts": lambda: grid(math.layout([["a"] * 3] * 4, XY)),
+}
+
+
+@pytest.mark.parametrize("case", GENERAL)
+def test_what_is_no_plain_grid_survives(case: str) -> None:
+    field = GENERAL[case]()
+    record = record_from_field(field)
+    assert record.description.field_type == "Field"
+    assert_same(field_from_record(record, convert_to_backend=False), field)
+
+
+@pytest.mark.parametrize(
+    "tensor",
+    [
+        wrap([1.0, 2.0], channel("c")),
+        wrap(True),
+        wrap(np.array([1 + 2j], np.complex64), batch(b="one")),
+        wrap(np.zeros((0, 3), np.uint8), spatial("x"), channel(vector="x,y,z")),
+        math.expand(wrap(1.5), spatial(x=4)),
+        math.layout([["a", None], [2, 0.5]], batch("i,j")),
+        math.layout(("a", True), batch("i")),
+        math.stack([wrap([1, 2], instance("i")), wrap([3], instance("i"))], batch("b")),
+    ],
+    ids=str,
+)
+def test_a_tensor_is_a_field_of_its_own(tensor: Any) -> None:
+    read = field_from_record(record_from_field(tensor), convert_to_backend=False)
+    assert_same(read, tensor)
+
+
+def test_a_boundary_of_points_survives() -> None:
+    field = grid(boundary=PointCloud(Sphere(vec(x=1, y=2), radius=1), 1))
+    read = field_from_record(record_from_field(field), convert_to_backend=False)
+    assert_same(read.boundary.field, field.boundary.field)
 
 
 @pytest.mark.parametrize("case", REFUSED)

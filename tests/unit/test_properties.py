@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from h5scene.errors import CorruptDataError, InvalidInputError, InvalidNameError
-from h5scene.format import codec
+from h5scene.format import groups
 from h5scene.format.properties import (
     property_texts,
     read_properties,
@@ -30,7 +30,7 @@ def scene(tmp_path: Path) -> Iterator[h5py.Group]:
     """A scene without properties, in a new HDF5 file."""
     with h5py.File(tmp_path / "plain.h5", "w", libver=("v108", "v110")) as file:
         group = file.create_group("sim_000000")
-        codec.mark(group, "scene")
+        groups.mark(group, "scene")
         yield group
 
 

@@ -11,8 +11,8 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
-from phi.field import CenteredGrid, Field, StaggeredGrid
-from phi.geom import Box
+from phi.field import CenteredGrid, Field, PointCloud, StaggeredGrid
+from phi.geom import Box, Graph, Point, Sphere
 from phiml import math
 from phiml.math import Shape, batch, channel, dual, extrapolation, instance, spatial, wrap
 
@@ -585,3 +585,92 @@ def test_frames_of_every_layout_are_read_into_one_array(path: Path) -> None:
     assert np.array_equal(found[4], [*expected[:1024], *[7] * 3072])
     part = numbers(scene.read("f", frame="all", region={"x": slice(1000, 1100)}).values)
     assert np.array_equal(part[[0, 1, 2, 3, 5]], [expected[1000:1100]] * 5)
+
+
+# --- fields that are no grids ---------------------------------------------------------------------
+
+
+def cloud(frame: int, count: int = 20) -> Field:
+    points, vector = instance(points=count), channel(vector="x,y")
+    places, values = noise(points, vector, seed=frame), noise(points, vector, seed=100 + frame)
+    return PointCloud(Sphere(places, radius=noise(points, seed=200 + frame)), values)
+
+
+def test_particles_are_read_with_their_places(path: Path) -> None:
+    scene = Scene.create(path, copy_calling_script=False)
+    for frame in range(3):
+        scene.write(p=cloud(frame), frame=frame)
+    # PhiML 1.16 takes no notice of the step of a slice from the first to the last entry.
+    selections = {
+        "slice": (slice(3, 9),) * 2,
+        "step": (slice(0, 20, 7), [0, 7, 14]),
+        "list": ([4, 2],) * 2,
+    }
+    for selection, entries in selections.values():
+        region = {"points": selection}
+        part = scene.read("p", frame=1, region=region)
+        whole = cloud(1)[{"points": entries}]
+        assert_same_values(part, whole)
+        assert math.equal(part.geometry.center, whole.geometry.center)
+        assert math.equal(part.geometry.radius, whole.geometry.radius)
+        many = scene.read("p", frame="all", region=region)
+        assert_same_values(many.frame[1], whole)
+        assert math.equal(many.geometry.center.frame[1], whole.geometry.center)
+        lazy = scene.lazy("p").frame[1][region]
+        assert lazy.shape == part.shape
+        assert math.equal(lazy.load().geometry.center, whole.geometry.center)
+    part = scene.read("p", frame=1, region={"vector": "y"})
+    assert math.equal(part.values, cloud(1).values.vector["y"])
+    assert part.geometry == cloud(1).geometry
+    with pytest.raises(UnsupportedFieldError, match="only parts of grids"):
+        scene.read("p", region=[{"points": Between(0, 1)}])
+    with pytest.raises(InvalidInputError, match=r"no dim 'x'; the field has"):
+        scene.read("p", region=Box(x=1))
+
+
+def test_frames_of_particles_of_different_number(path: Path) -> None:
+    scene = Scene.create(path, copy_calling_script=False)
+    for frame in range(3):
+        scene.write(p=cloud(frame, 5 + frame % 2), frame=frame)
+    many = scene.read("p", frame="all")
+    for frame in range(3):
+        assert math.equal(many.values.frame[frame], cloud(frame, 5 + frame % 2).values)
+    part = scene.read("p", frame="all", region={"points": slice(0, 4)})
+    assert part.values.shape.get_size("points") == 4
+    assert math.equal(part.values.frame[1], cloud(1, 6).values[{"points": slice(0, 4)}])
+
+
+def test_tensors_have_frames_and_regions(path: Path) -> None:
+    scene = Scene.create(path, copy_calling_script=False)
+    values = [noise(spatial(x=8), channel(c="a,b"), seed=frame) for frame in range(3)]
+    for frame in range(3):
+        scene.write(t=values[frame], frame=frame)
+    many = scene.read("t", frame=[0, 2], region={"c": "b", "x": slice(1, 5)})
+    assert math.equal(many.frame[1], values[2].c["b"].x[1:5])
+    assert math.equal(scene.lazy("t").frame[2].x[::2].load(), values[2].x[::2])
+    with pytest.raises(UnsupportedFieldError, match="has no geometry"):
+        _ = scene.lazy("t").geometry
+
+
+def test_what_belongs_together_is_read_whole(path: Path) -> None:
+    scene = Scene.create(path, copy_calling_script=False)
+    lengths = [noise(instance(points=n)) for n in (2, 5)]
+    scene.write(
+        ragged=math.stack(lengths, batch("b")),
+        graph=Field(
+            Graph(
+                Point(noise(instance(points=3), channel(vector="x,y"))),
+                math.zeros(instance(points=3) & dual(points=3)),
+                {},
+            ),
+            noise(instance(points=3)),
+            0,
+        ),
+    )
+    with pytest.raises(UnsupportedFieldError, match="of different sizes"):
+        scene.read("ragged", region={"b": 1})
+    with pytest.raises(UnsupportedFieldError, match="sparse, or of different sizes"):
+        scene.lazy("ragged")
+    with pytest.raises(UnsupportedFieldError, match="elements of a graph along points belong tog"):
+        scene.read("graph", region={"points": slice(0, 2)})
+    assert scene.read("graph", frame=[0]).values.shape.get_size("points") == 3

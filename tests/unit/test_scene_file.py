@@ -408,6 +408,7 @@ READS: dict[str, Callable[[SceneFile], Any]] = {
     "scenes": lambda file: file.scenes,
     "has_scene": lambda file: file.has_scene(S0),
     "fieldnames": lambda file: file.fieldnames(S0),
+    "fields_of": lambda file: file.fields_of(S0, "fluid"),
     "frames": lambda file: file.frames(S0),
     "read_frames": lambda file: file.read_frames([S0], ["smoke"], 0),
     "read_stacks": lambda file: file.read_stacks([S0], ["smoke"], [0]),
