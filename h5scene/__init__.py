@@ -17,17 +17,37 @@ from h5scene import errors
 from h5scene._version import __version__
 
 if TYPE_CHECKING:
+    from h5scene.handling.comparing import compare
+    from h5scene.handling.copying import copy_file, copy_scenes, split
+    from h5scene.handling.repacking import repack
     from h5scene.interop.scene_directories import export_scenes, import_scenes
     from h5scene.scene import Scene
     from h5scene.scene_file import SceneFile
 
-__all__ = ["Scene", "SceneFile", "__version__", "errors", "export_scenes", "import_scenes"]
+__all__ = [
+    "Scene",
+    "SceneFile",
+    "__version__",
+    "compare",
+    "copy_file",
+    "copy_scenes",
+    "errors",
+    "export_scenes",
+    "import_scenes",
+    "repack",
+    "split",
+]
 
 _LOADED_ON_FIRST_USE = {
     "Scene": "h5scene.scene",
     "SceneFile": "h5scene.scene_file",
+    "compare": "h5scene.handling.comparing",
+    "copy_file": "h5scene.handling.copying",
+    "copy_scenes": "h5scene.handling.copying",
     "export_scenes": "h5scene.interop.scene_directories",
     "import_scenes": "h5scene.interop.scene_directories",
+    "repack": "h5scene.handling.repacking",
+    "split": "h5scene.handling.copying",
 }
 
 

@@ -415,3 +415,33 @@ class SceneFile(FileValues, FileAttachments):
         Raises as `read_frames` does.
         """
         return self._read(lambda file: file.max_relative_error(scene, name, frame), scene)
+
+    def remove_fields(self, scene: str, fieldnames: Iterable[str]) -> None:
+        """Removes fields with all their frames: all of them, or none.
+
+        Later writes may use the space again; the file itself does not become smaller.
+
+        Raises:
+            SceneNotFoundError: There is no such scene.
+            FieldNotFoundError: The scene has no field of one of these names.
+        """
+        with self._transaction(scene) as file:
+            for link in {file.find_field(scene, name) for name in fieldnames}:
+                file.remove_field(scene, link)
+
+    def remove_frames(self, scene: str, name: str, frames: Iterable[int]) -> None:
+        """Removes frames of a field: all of them, or none. The field stays, even without frames.
+
+        Raises:
+            SceneNotFoundError: There is no such scene.
+            FieldNotFoundError: The scene has no field of this name.
+            FrameNotFoundError: The field is not stored for one of these frames.
+            InvalidInputError: A frame is no whole number.
+        """
+        with self._transaction(scene) as file:
+            numbers = {names.whole_number(frame, "a frame") for frame in frames}
+            for frame in numbers:
+                file.check_frame(scene, name, frame)
+            link = file.find_field(scene, name)
+            for frame in numbers:
+                file.remove_frame(scene, link, frame)

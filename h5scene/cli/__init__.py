@@ -16,10 +16,52 @@ from typing import Any
 import click
 
 from h5scene._version import __version__
+from h5scene.cli.text_safety import printable
 from h5scene.errors import H5SceneError
 
-_SUBCOMMANDS = {"export": "export", "import": "import_"}
+_SUBCOMMANDS = {
+    "attach": "attach",
+    "cat": "cat",
+    "copy": "copy",
+    "curves": "curves",
+    "diff": "diff",
+    "export": "export",
+    "get": "get",
+    "import": "import_",
+    "info": "info",
+    "ls": "ls",
+    "movie": "movie",
+    "plot": "plot",
+    "rename": "rename",
+    "repack": "repack",
+    "rm": "rm",
+    "set": "set",
+    "split": "split",
+}
 """Modules of this package, by the name of the subcommand."""
+
+_SECTIONS = {
+    "Look into a file": ("ls", "info", "get", "cat", "diff"),
+    "Draw": ("plot", "movie", "curves"),
+    "Change a file": ("set", "attach", "rename", "rm", "repack"),
+    "Hand on": ("copy", "split", "import", "export"),
+}
+"""How the help puts subcommands together; those of no section come last."""
+
+_EPILOG = """
+PATH is a file, or something in it: runs.h5, runs.h5/sim_000000, runs.h5/sim_000000/smoke,
+runs.h5/sim_000000/smoke/20. runs.h5/0 is short for runs.h5/sim_000000. `h5scene COMMAND --help`
+has examples of each command.
+
+\b
+Exit status: 0 all done, 1 something could not be done (diff: something differs),
+             2 wrong arguments (diff: could not be compared), 130 interrupted.
+
+The shell completes commands and options after this (zsh_source for zsh):
+
+\b
+    eval "$(_H5SCENE_COMPLETE=bash_source h5scene)"
+"""
 
 EXIT_PROBLEMS = 1
 EXIT_USAGE = 2
@@ -27,7 +69,18 @@ EXIT_INTERRUPTED = 130
 
 
 class _Subcommands(click.Group):
-    """Loads a subcommand when it is asked for."""
+    """Loads a subcommand when it is asked for, and lists them in sections."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Writes the subcommands into the help."""
+        placed = {name for names in _SECTIONS.values() for name in names}
+        others = tuple(name for name in self.list_commands(ctx) if name not in placed)
+        for title, names in {**_SECTIONS, "Other": others}.items():
+            found = [(name, self.get_command(ctx, name)) for name in names]
+            rows = [(name, one.get_short_help_str(70)) for name, one in found if one is not None]
+            if rows:
+                with formatter.section(title):
+                    formatter.write_dl(rows)
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  # as click's
         """Returns the names of all subcommands."""
@@ -45,11 +98,14 @@ class _Subcommands(click.Group):
 @click.group(
     cls=_Subcommands,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Exit status: 0 all done, 1 something could not be done, 2 wrong arguments.",
+    epilog=_EPILOG,
 )
 @click.version_option(__version__, prog_name="h5scene")
 def group() -> None:
-    """PhiFlow simulations in one HDF5 file."""
+    """Scene files: PhiFlow simulations in one HDF5 file.
+
+    Look into them, draw them, change them, hand them on.
+    """
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -65,11 +121,13 @@ def run(arguments: list[str] | None = None) -> int:
         error.show()
         return error.exit_code
     except H5SceneError as error:
-        click.echo(f"h5scene: {error}", err=True)
+        click.echo(f"h5scene: {printable(str(error))}", err=True)
         return EXIT_PROBLEMS
     except (KeyboardInterrupt, click.Abort):
         click.echo(
-            "h5scene: interrupted; the same command goes on where this one stopped", err=True
+            "h5scene: interrupted; every file is as it was last committed, and the same command "
+            "goes on, or begins again",
+            err=True,
         )
         return EXIT_INTERRUPTED
     except BrokenPipeError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -12,11 +13,14 @@ from rich.console import Console
 from rich.progress import (
     BarColumn,
     DownloadColumn,
+    MofNCompleteColumn,
     Progress,
     TextColumn,
     TimeRemainingColumn,
     TransferSpeedColumn,
 )
+
+from h5scene.cli.text_safety import printable
 
 if TYPE_CHECKING:
     from h5scene.interop.transfer import Progress as State
@@ -24,6 +28,7 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+_PATIENCE_S = 0.3
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 _SLICE = re.compile(r"([0-9]*):([0-9]*)(?::([0-9]+))?", re.ASCII)
 
@@ -132,6 +137,43 @@ def progress_bar(verb: str, *, is_quiet: bool) -> Iterator[Report | None]:
         yield report
 
 
+@contextmanager
+def work_bar(verb: str, *, is_bytes: bool = False, is_quiet: bool = False) -> Iterator[Any]:
+    """Gives a function of how much is done, and of how much.
+
+    It draws on a terminal only, and only what takes longer than a moment.
+    """
+    console = Console(stderr=True)
+    if is_quiet or not console.is_terminal:
+        yield None
+        return
+    amount = [DownloadColumn(), TransferSpeedColumn()] if is_bytes else [MofNCompleteColumn()]
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        *amount,
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+    )
+    task = bar.add_task(verb, total=None)
+    shown = (verb, -1)
+
+    def report(done: int, total: int, what: str = verb) -> None:
+        nonlocal shown
+        if not bar.live.is_started and time.monotonic() > start_s + _PATIENCE_S:
+            bar.start()
+        if shown != (what, done):
+            shown = what, done
+            bar.update(task, completed=done, total=total, description=what)
+
+    start_s = time.monotonic()
+    try:
+        yield report
+    finally:
+        bar.stop()
+
+
 def show_lines(title: str, lines: list[str], *, most: int = 20) -> None:
     """Prints lines under a title on standard error, the first few when there are many."""
     if lines:
@@ -177,8 +219,3 @@ def size(count: int) -> str:
             return f"{count:,.0f} {unit}" if unit == "bytes" else f"{count:,.1f} {unit}"
         count /= 1000  # type: ignore[assignment]
     raise AssertionError
-
-
-def printable(text: str) -> str:
-    """Returns text that a terminal takes for text: names come from files of others."""
-    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)

@@ -109,15 +109,35 @@ def write_array(
         if mask or len(data) + _MIN_SAVED_BYTES[compression] > values.nbytes:
             _write_contiguous(group, name, values, digits)
         else:
-            _create(group, name, values, compression).write_direct_chunk((0,) * len(shape), data)
+            dataset = create_array(group, name, shape, values.dtype, compression)
+            dataset.write_direct_chunk((0,) * len(shape), data)
         return
+
+    dataset = create_array(group, name, shape, values.dtype, compression)
+    fill_array(dataset, values, compression, workers=workers, digits=digits)
+
+
+def fill_array(
+    dataset: Any,
+    values: Array,
+    compression: Compression,
+    *,
+    workers: int,
+    digits: int | None = None,
+) -> None:
+    """Writes the values of a dataset that `create_array` made, as `write_array` does."""
+    if compression is None:
+        if values.size:
+            values = values if digits is None else rounded(values, digits)
+            dataset.write(h5py.h5s.ALL, h5py.h5s.ALL, np.asarray(values, order="C"))
+        return
+    chunk = chunk_shape(values.shape, values.dtype.itemsize)
 
     def packed(corner: tuple[int, ...]) -> tuple[int, Any]:
         place = tuple(slice(start, start + n) for start, n in zip(corner, chunk, strict=True))
         return _packed(values[place], chunk, compression, digits)
 
-    dataset = _create(group, name, values, compression)
-    steps = [range(0, size, step) for size, step in zip(shape, chunk, strict=True)]
+    steps = [range(0, size, step) for size, step in zip(values.shape, chunk, strict=True)]
     packed_chunks = in_order(packed, itertools.product(*steps), workers)
     for corner, (mask, data) in zip(itertools.product(*steps), packed_chunks, strict=True):
         dataset.write_direct_chunk(corner, data, mask)
@@ -141,20 +161,27 @@ def _packed(
 
 def _write_contiguous(group: h5py.Group, name: str, values: Array, digits: int | None) -> None:
     """Creates a dataset without chunks."""
-    dataset = _create(group, name, values, None)
-    if values.size:
-        values = values if digits is None else rounded(values, digits)
-        dataset.write(h5py.h5s.ALL, h5py.h5s.ALL, np.asarray(values, order="C"))
+    dataset = create_array(group, name, values.shape, values.dtype, None)
+    fill_array(dataset, values, None, workers=1, digits=digits)
 
 
-def _create(group: h5py.Group, name: str, values: Array, compression: Compression) -> Any:
-    """Creates an empty dataset. h5py's create_dataset takes several times as long."""
+def create_array(
+    group: h5py.Group,
+    name: str,
+    shape: tuple[int, ...],
+    dtype: np.dtype[Any],
+    compression: Compression,
+) -> Any:
+    """Creates an empty dataset: chunked, if it is to be compressed, which takes one dim at least.
+
+    h5py's create_dataset takes several times as long.
+    """
     return h5py.h5d.create(
         group.id,
         name.encode(),
-        _hdf5_type(values.dtype),
-        h5py.h5s.create_simple(values.shape),
-        dcpl=creation_properties(values.shape, values.dtype.itemsize, compression),
+        _hdf5_type(dtype),
+        h5py.h5s.create_simple(shape),
+        dcpl=creation_properties(shape, dtype.itemsize, compression),
     )
 
 

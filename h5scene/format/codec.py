@@ -306,10 +306,12 @@ def _member(frame: h5py.Group, name: str) -> h5py.Dataset:
     return member
 
 
-def read_values(dataset: h5py.Dataset, *, workers: int = 1) -> Array:
-    """Returns all values of a dataset, in the byte order of this machine.
+def read_values(
+    dataset: h5py.Dataset, slices: Sequence[slice] | None = None, *, workers: int = 1
+) -> Array:
+    """Returns all values of a dataset, or those in a slice for each axis, in our byte order.
 
     Raises:
         CorruptDataError: The dataset holds no numbers, or not what its filters make.
     """
-    return read_numbers(dataset.id, workers=workers)
+    return read_numbers(dataset.id, slices, workers=workers)

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
+_KIND = layout.KIND_ATTR.encode()
+_VARIABLE_STRING = h5py.string_dtype()
+_VARIABLE_STRING_TYPE = h5py.h5t.py_create(_VARIABLE_STRING)
 _MAX_FIXED_BYTES = 1 << 12  # all attributes of an object together have 64 KiB
 
 
@@ -75,20 +78,28 @@ def member_kind(group: h5py.Group, link: str) -> str | None:
     Listing 10,000 scenes comes here for each, and h5py's objects take several times as long.
     """
     try:
-        member, name = link.encode(errors="surrogateescape"), layout.KIND_ATTR.encode()
+        member = link.encode(errors="surrogateescape")
     except UnicodeEncodeError:
         return None  # no link has this name
     if not member or b"\0" in member or not h5py.h5o.exists_by_name(group.id, member):
         return None
-    if not h5py.h5a.exists(group.id, name, obj_name=member):
+    return kind_of(h5py.h5o.open(group.id, member))
+
+
+def kind_of(opened: Any) -> str | None:
+    """Returns what a group, given by its HDF5 identifier, says it is; `None` for all else."""
+    if not isinstance(opened, h5py.h5g.GroupID) or not h5py.h5a.exists(opened, _KIND):
         return None
-    attribute = h5py.h5a.open(group.id, name, obj_name=member)
-    if attribute.shape != () or not isinstance(attribute.get_type(), h5py.h5t.TypeStringID):
+    attribute = h5py.h5a.open(opened, _KIND)
+    kind = attribute.get_type()
+    if not isinstance(kind, h5py.h5t.TypeStringID) or attribute.shape != ():
         return None
-    if h5py.h5o.get_info(group.id, member).type != h5py.h5o.TYPE_GROUP:
-        return None
-    value = np.empty((), attribute.dtype)
-    attribute.read(value)
+    if kind.is_variable_str():  # h5py would make a dtype for each, which takes as long as all else
+        value = np.empty((), _VARIABLE_STRING)
+        attribute.read(value, _VARIABLE_STRING_TYPE)
+    else:
+        value = np.empty((), attribute.dtype)
+        attribute.read(value)
     text = value.item()
     return text.decode(errors="surrogateescape") if isinstance(text, bytes) else str(text)
 

@@ -299,6 +299,15 @@ class SceneTree:
             del self.h5[frame_path]
             self.h5.move(target, frame_path)
 
+    def remove_field(self, scene: str, link: str) -> None:
+        """Removes a stored field with all its frames."""
+        del self.h5[scene][link]
+        self._forget(scene)
+
+    def remove_frame(self, scene: str, link: str, frame: int) -> None:
+        """Removes a frame, which must exist. The field stays, even without frames."""
+        del self.h5[scene][link][names.frame_link(frame)]
+
     def selected_frames(
         self, scenes: Sequence[str], fieldnames: Sequence[str], selection: FrameSelection
     ) -> tuple[int, ...]:
@@ -378,6 +387,10 @@ class SceneTree:
         """
         opened = self.open_frame(scene, name, frame, workers=workers)
         return codec.read_region(opened, region, workers=workers)
+
+    def check_frame(self, scene: str, name: str, frame: int) -> None:
+        """Raises as `read_field` does where the scene, the field or the frame is missing."""
+        self._stored_frame(scene, name, frame)
 
     def max_relative_error(self, scene: str, name: str, frame: int) -> float:
         """Returns by how much of their magnitude values were rounded at most; 0 if not at all."""

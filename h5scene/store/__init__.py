@@ -14,6 +14,14 @@ What it promises, why that holds and what can still go wrong: `h5scene/docs/DURA
 """
 
 from h5scene.store.handles import Store, close_all, create_store, open_store
+from h5scene.store.safety import interruption_point
 from h5scene.store.transactions import Durability
 
-__all__ = ["Durability", "Store", "close_all", "create_store", "open_store"]
+__all__ = [
+    "Durability",
+    "Store",
+    "close_all",
+    "create_store",
+    "interruption_point",
+    "open_store",
+]

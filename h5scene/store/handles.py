@@ -6,6 +6,7 @@ import operator
 import os
 import threading
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from h5scene.errors import BusyError, InternalError, InvalidInputError
@@ -128,6 +129,7 @@ class Store:
         *,
         durability: Durability = "process",
         lock_timeout_s: float = 60.0,
+        on_progress: Callable[[int, int], object] | None = None,
     ) -> None:
         """Makes `path` a copy of the last committed state; it has its name only when it is whole.
 
@@ -145,8 +147,52 @@ class Store:
                     f"{self.path} cannot be copied inside a transaction on it", file=self.path
                 )
             with creation.NewFile(path, sync=durability == "power") as new:
-                self._read(lambda view: copy_view(view, new.disk), _the_view, lock_timeout_s)
+                copy = partial(copy_view, disk=new.disk, on_progress=on_progress)
+                self._read(copy, _the_view, lock_timeout_s)
                 new.publish()
+
+    @runs_user_code
+    def rebuild(
+        self,
+        initialise: Callable[[h5py.File], None],
+        fill: Callable[[h5py.File, h5py.File], None],
+        check: Callable[[h5py.File, h5py.File], None],
+        *,
+        durability: Durability = "process",
+        lock_timeout_s: float = 60.0,
+    ) -> None:
+        """Replaces the file by a new one, which is built beside it while nobody may write.
+
+        Readers go on with the old file until the new one has its name.
+
+        Args:
+            initialise: Writes the first content of the new file.
+            fill: Takes the old and the new file, and writes the rest.
+            check: Takes both files, the new one as it can be read from the disk, and raises if that
+                is not what it should be.
+            durability: As of a transaction.
+            lock_timeout_s: As of a transaction.
+
+        Durability:
+            The old file is there, unchanged, until the new one is whole and checked, and then the
+            new one. A process killed before leaves `.<name>.<random>.new`, which may be deleted.
+
+        Raises:
+            InvalidInputError: A transaction of this thread is open.
+            H5SceneError: As `transaction`, and what creating a file can raise.
+        """
+        with Guard():
+            if self._owner == threading.get_ident():
+                raise InvalidInputError(
+                    f"{self.path} cannot be replaced inside a transaction on it", file=self.path
+                )
+            with self.transaction(durability=durability, lock_timeout_s=lock_timeout_s) as old:
+                content = creation.Content(partial(fill, old), partial(check, old))
+                is_synced = durability == "power"
+                creation.create(
+                    self.path, initialise, sync=is_synced, content=content, replaces=True
+                )
+            self.close_if_idle()  # the old file takes its space as long as it is open
 
     def close(self) -> None:
         """Closes the file; the next use opens it again."""
@@ -340,13 +386,17 @@ def open_store(path: str | os.PathLike[str]) -> Store:
     return store or registry.add(Store(real_path))
 
 
+@runs_user_code
 def create_store(
     path: str | os.PathLike[str],
     initialise: Callable[[h5py.File], None],
     *,
     durability: Durability = "process",
+    fill: Callable[[h5py.File], None] | None = None,
 ) -> Store:
     """Creates the file with what `initialise` writes into it, and returns its store.
+
+    `fill` may write the rest of a larger file, in the newer format of HDF5 that transactions use.
 
     The file appears under its name when it is whole, and never in the place of another one: of two
     processes that create it at the same time, one gets AlreadyExistsError.
@@ -359,7 +409,10 @@ def create_store(
     """
     real_path = os.path.realpath(path)
     with Guard():
-        creation.create(real_path, initialise, sync=durability == "power")
+        content = None
+        if fill is not None:
+            content = creation.Content(fill)
+        creation.create(real_path, initialise, sync=durability == "power", content=content)
     return open_store(real_path)
 
 

@@ -86,6 +86,14 @@ class Pager:
         pager.is_writing = True
         return pager
 
+    @classmethod
+    def of_unpublished_file(cls, disk: Disk) -> Pager:
+        """Returns a pager on a file that only its maker knows: all goes straight to the disk."""
+        pager = cls(disk, base=USER_BLOCK_BYTES)
+        pager._size = disk.size()
+        pager.is_writing = True
+        return pager
+
     # What h5py calls ------------------------------------------------------------------------------
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 _REDELIVERY_S = 0.002
+_LONGEST_WAIT_S = 10.0  # no reason is known why it should take longer than some milliseconds
 _STORE_DIRECTORY = os.path.dirname(os.path.abspath(__file__)) + os.sep
 # h5py keeps weak references to all its objects; its compiled code shows no frames of its own.
 _H5PY_PLACES = (os.path.dirname(os.path.abspath(h5py.__file__)) + os.sep, weakref.__file__)
@@ -95,6 +96,7 @@ class _Handlers:
     def __init__(self) -> None:
         self._depth = 0
         self._originals: dict[int, Callable[[int, FrameType | None], Any]] = {}
+        self.is_waiting = False
         self._deferring = self._run_or_defer  # one bound method, so that `is` finds it again
 
     def install(self) -> None:
@@ -119,6 +121,7 @@ class _Handlers:
 
     def _run_or_defer(self, number: int, frame: FrameType | None) -> None:
         if _must_wait(frame):
+            self.is_waiting = True
             # Not `threading.Thread`: its start takes locks that this thread may hold, if the next
             # signal comes there.
             _thread.start_new_thread(_send_later, (number,))
@@ -127,7 +130,22 @@ class _Handlers:
 
     @runs_user_code
     def _run(self, number: int, frame: FrameType | None) -> None:
+        self.is_waiting = False
         self._originals[number](number, frame)
+
+
+@may_be_interrupted
+def interruption_point() -> None:
+    """Lets signal handlers run that had to wait; does nothing where there are none.
+
+    Long work inside a transaction or read calls this between its steps: it is in the store and in
+    HDF5 nearly all the time, and a handler might not find a moment for long.
+    """
+    if not _handlers.is_waiting or threading.current_thread() is not threading.main_thread():
+        return  # Python runs handlers in the main thread only
+    deadline = time.monotonic() + _LONGEST_WAIT_S
+    while _handlers.is_waiting and time.monotonic() < deadline:
+        time.sleep(_REDELIVERY_S)
 
 
 def _send_later(number: int) -> None:

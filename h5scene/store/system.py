@@ -270,6 +270,24 @@ def give_name(temporary: str, path: str) -> None:
     os.unlink(temporary)
 
 
+def replace_by(temporary: str, path: str) -> None:
+    """Gives the finished file its name, in place of the file that has it."""
+    os.replace(temporary, path)
+
+
+def same_access(fd: int, path: str) -> None:
+    """Gives an open file the permissions of another one, and its owner where that is allowed."""
+    status = os.stat(path)
+    if hasattr(os, "fchown"):
+        for owner in ((status.st_uid, -1), (-1, status.st_gid)):
+            try:
+                os.fchown(fd, *owner)
+            except OSError:
+                continue  # only the superuser gives files away; the permissions still hold
+    if hasattr(os, "fchmod"):
+        os.fchmod(fd, status.st_mode & 0o777)
+
+
 def sync_directory(path: str) -> None:
     """Returns when the names in the directory survive a power loss."""
     if os.name == "nt":

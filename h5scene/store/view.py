@@ -102,7 +102,7 @@ class View:
         self.disk = disk
         self.pager = pager
         self.is_writable = is_writable
-        self.file = _open_hdf5(pager, is_writable=is_writable)
+        self.file = open_hdf5(pager, is_writable=is_writable)
         self.stamp = stamp or take_stamp(disk)
 
     @classmethod
@@ -220,7 +220,13 @@ def close_graveyard() -> None:
             continue
 
 
-def _open_hdf5(pager: Pager, *, is_writable: bool) -> h5py.File:
+def open_hdf5(pager: Pager, *, is_writable: bool) -> h5py.File:
+    """Returns the file that HDF5 sees through a pager.
+
+    Raises:
+        CorruptDataError: HDF5 cannot make sense of it.
+        H5SceneError: As the pager.
+    """
     access = h5py.h5p.create(h5py.h5p.FILE_ACCESS)
     access.set_fclose_degree(h5py.h5f.CLOSE_STRONG)
     access.set_fileobj_driver(h5py.h5fd.fileobj_driver, pager)

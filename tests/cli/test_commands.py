@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import pty
 import re
 import subprocess
 import sys
@@ -13,6 +11,7 @@ import pytest
 
 from h5scene import SceneFile
 from h5scene.cli import _SUBCOMMANDS, run
+from tests.cli.sample import on_terminal
 from tests.interop.scene_trees import make_scene, tree
 from tests.records import centered
 
@@ -166,31 +165,13 @@ def test_module_is_the_command(parent: Path) -> None:
     assert done.stdout.startswith("Imported 2 scenes")
 
 
-def on_a_terminal(command: list[str]) -> str:
-    """Returns what a command prints on a terminal."""
-    terminal, end = pty.openpty()
-    process = subprocess.Popen(command, stdin=end, stdout=end, stderr=end)
-    os.close(end)
-    printed = b""
-    while True:
-        try:
-            piece = os.read(terminal, 65536)
-        except OSError:  # so Linux says that the other end is closed
-            break
-        if not piece:
-            break
-        printed += piece
-    os.close(terminal)
-    assert process.wait() == 0
-    return printed.decode()
-
-
 def test_a_bar_is_drawn_on_a_terminal(parent: Path) -> None:
-    command = [sys.executable, "-m", "h5scene", "import", "data", "runs.h5"]
-    printed = on_a_terminal(command)
+    arguments = ["import", "data", "runs.h5"]
+    status, printed = on_terminal(arguments, 80)
+    assert status == 0
     assert "Importing" in printed
     assert "scene 2 of 2" in printed
     assert "B/s" in printed
     last = re.sub(r"\x1b\[[0-9?;]*[A-Za-z]", "", printed).strip().split("\r")[-1].split("\n")[-1]
     assert last.startswith("Imported 2 scenes, 8 frames")
-    assert "Importing" not in on_a_terminal([*command, "--quiet"])
+    assert "Importing" not in on_terminal([*arguments, "--quiet"], 80)[1]

@@ -20,7 +20,7 @@ else:
 ROOT = Path(__file__).parents[2]
 
 # Import names that differ from the name of the distribution.
-DISTRIBUTIONS = {"phi": "phiflow"}
+DISTRIBUTIONS = {"phi": "phiflow", "PIL": "pillow", "imageio_ffmpeg": "imageio-ffmpeg"}
 # Used where they are there, needed nowhere.
 OPTIONAL_IMPORTS = {"IPython"}
 

@@ -418,8 +418,8 @@ def test_hdf5_is_used_by_the_calling_thread_alone(
             callers.add(threading.get_ident())
             self._dataset.write_direct_chunk(*args)
 
-    create, shuffled = chunks._create, chunks.shuffled
-    monkeypatch.setattr(chunks, "_create", lambda *args: Dataset(create(*args)))
+    create, shuffled = chunks.create_array, chunks.shuffled
+    monkeypatch.setattr(chunks, "create_array", lambda *args: Dataset(create(*args)))
 
     def noted(values: Any) -> Any:
         packers.add(threading.get_ident())
@@ -446,7 +446,7 @@ def test_chunks_in_memory_are_few(file: h5py.File, monkeypatch: pytest.MonkeyPat
     """However many there are, and however slowly they are written."""
     packed = [0]
     most = [0]
-    create, pack = chunks._create, chunks._packed
+    create, pack = chunks.create_array, chunks._packed
 
     class Dataset:
         def write_direct_chunk(self, corner: Any, *_: Any) -> None:
@@ -457,7 +457,7 @@ def test_chunks_in_memory_are_few(file: h5py.File, monkeypatch: pytest.MonkeyPat
         packed[0] += 1
         return pack(*args)
 
-    monkeypatch.setattr(chunks, "_create", lambda *args: Dataset())
+    monkeypatch.setattr(chunks, "create_array", lambda *args: Dataset())
     monkeypatch.setattr(chunks, "_packed", counted)
     values = smooth((3000, 1000))
     assert np.prod(values.shape) / np.prod(chunk_shape(values.shape, 4)) > 10

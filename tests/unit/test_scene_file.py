@@ -403,6 +403,8 @@ WRITES: dict[str, Callable[[SceneFile], Any]] = {
     "log_scalars": lambda file: file.log_scalars(7, {S0: {"loss": [1.0]}}),
     "write_files": lambda file: file.write_files({S0: {"new": b""}}),
     "remove_file": lambda file: file.remove_file([S0], "log"),
+    "remove_frames": lambda file: file.remove_frames(S0, "smoke", [0]),
+    "remove_fields": lambda file: file.remove_fields(S0, ["smoke"]),
 }
 READS: dict[str, Callable[[SceneFile], Any]] = {
     "scenes": lambda file: file.scenes,
@@ -429,6 +431,37 @@ def test_all_calls_are_tested() -> None:
     names = {name for name in dir(SceneFile) if not name.startswith("_")}
     tested_elsewhere = {"path", "mode", "close", "transaction", "flush"}
     assert names - tested_elsewhere == {*WRITES, *READS}
+
+
+# --- removing fields and frames -------------------------------------------------------------------
+
+
+def test_fields_and_frames_are_removed(file: SceneFile, path: Path) -> None:
+    file.remove_frames(S0, "SMOKE", [42])
+    assert file.frames(S0) == {"fluid_velocity": (0,), "smoke": (0,)}
+    file.remove_frames(S0, "smoke", [0])
+    assert file.frames(S0) == {"fluid_velocity": (0,), "smoke": ()}
+    file.write_frame(1, {S0: {"smoke": centered(5.0)}})  # the field has kept its description
+    file.remove_fields(S0, ["fluid.velocity", "smoke"])
+    assert file.fieldnames(S0) == ()
+    assert file.times(S0) == {0: 0.25}
+    file.write_frame(1, {S0: {"smoke": centered(6.0, axes="xyz")}})  # another field of this name
+    assert file.read_frame(S0, "smoke", 1) == centered(6.0, axes="xyz")
+
+
+def test_fields_and_frames_are_removed_together_or_not_at_all(file: SceneFile, path: Path) -> None:
+    before = content(path)
+    with pytest.raises(FieldNotFoundError):
+        file.remove_fields(S0, ["smoke", "none"])
+    with pytest.raises(FrameNotFoundError):
+        file.remove_frames(S0, "smoke", [0, 7])
+    with pytest.raises(FieldNotFoundError):
+        file.remove_frames(S0, "none", [0])
+    with pytest.raises(InvalidInputError):
+        file.remove_frames(S0, "smoke", [0, 0.5])  # type: ignore[list-item]
+    with pytest.raises(SceneNotFoundError):
+        file.remove_fields("none", ["smoke"])
+    assert content(path) == before
 
 
 # --- closing --------------------------------------------------------------------------------------
@@ -1162,7 +1195,8 @@ def test_foreign_objects_are_left_alone(file: SceneFile, path: Path) -> None:
     change(path, add_foreign)
     before = foreign_content(path)
     for write in WRITES.values():
-        if write is not WRITES["rename_scene"] and write is not WRITES["remove_scenes"]:
+        removing = ("rename_scene", "remove_scenes", "remove_fields")
+        if write not in [WRITES[name] for name in removing]:
             write(file)
     file.write_frame(0, {S0: {"smoke": centered(9.0)}})
     file.put_properties({S0: {"a": 1}}, replace=True)

@@ -1,0 +1,92 @@
+"""`h5scene plot`: a picture of fields at some frames."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from h5scene.cli.common import work_bar
+from h5scene.cli.drawing import chosen_fields, chosen_frames, use_extra, view_of, view_options
+from h5scene.cli.text_safety import printable
+
+
+@click.command("plot")
+@click.argument("path", metavar="FILE/SCENE")
+@click.argument("fields", nargs=-1, metavar="[FIELD]...")
+@view_options
+@click.option(
+    "-o", "--output", metavar="FILE", help="Picture to write, such as out.png, .pdf, .svg; "
+    "SCENE.png by default. Replaced if it is there."
+)  # fmt: skip
+def command(
+    path: str,
+    fields: tuple[str, ...],
+    frames: Any,
+    along: str | None,
+    position: float | None,
+    projection: Any,
+    limits: tuple[float, float] | None,
+    dpi: float,
+    output: str | None,
+) -> int:
+    """Draws fields of a scene: a row for each field, a column for each frame.
+
+    Fields of a single frame stand side by side. All fields by default, at their last common frame.
+    All pictures of a field have one colour scale. PhiFlow draws: grids as images, vectors as stream
+    lines, 3D grids as a slice or projection.
+
+    \b
+    Examples:
+      h5scene plot runs.h5/sim_000000 -o plume.png
+      h5scene plot runs.h5/sim_000000 smoke velocity --frames 0,25,50
+      h5scene plot runs.h5/0 density --show max --along y
+
+    Exit status: 0 drawn; 1 something does not exist or cannot be read or written; 2 wrong
+    arguments.
+    """
+    use_extra("matplotlib")
+    from h5scene.handling.addresses import find_address, scene_of
+    from h5scene.scene_file import SceneFile
+
+    address = find_address(path)
+    if len(address.parts) == 2 and not fields:
+        fields = (address.parts[1],)
+    elif len(address.parts) != 1:
+        raise click.UsageError(f"{path} is no scene; give FILE/SCENE, such as runs.h5/sim_000000")
+    view = view_of(along, position, projection)
+    with SceneFile(address.file, "r") as file:
+        scene = scene_of(file, address.parts[0])
+        where = f"{file.path}/{scene}"
+        known = chosen_fields(file, scene, fields)
+        shown = chosen_frames(known, frames, where)
+        if frames is None:
+            shown = shown[-1:]
+        times = file.times(scene)
+    from h5scene.pictures.panels import MOST_PANELS, draw, panel
+
+    if len(shown) * len(known) > MOST_PANELS:
+        raise click.UsageError(
+            f"{len(shown)} frames of {len(known)} fields are too many for one picture; choose some "
+            "with --frames, or make a movie with h5scene movie"
+        )
+    from h5scene.scene import Scene
+
+    opened = Scene.at(where)
+    with work_bar("Reading") as bar:
+        rows: dict[str, list[Any]] = {name: [] for name in known}
+        for i, frame in enumerate(shown):
+            for name in known:
+                field = opened.read(name, frame=frame)
+                rows[name].append(panel(field, name, frame, times.get(frame), view))
+            if bar is not None:
+                bar(i + 1, len(shown))
+    scale = dict.fromkeys(known, limits) if limits else None
+    figure = draw(rows, scale, is_row=len(shown) == 1)
+    target = output or f"{scene}.png"
+    try:
+        figure.savefig(target, dpi=dpi, bbox_inches="tight")
+    except (OSError, ValueError) as error:  # ValueError: a format that Matplotlib does not know
+        raise click.ClickException(f"cannot write {target}: {error}") from error
+    click.echo(printable(f"Drawn {', '.join(known)} of {where}: {target}"))
+    return 0
