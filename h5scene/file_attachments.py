@@ -11,6 +11,8 @@ from h5scene.open_file import OpenFile
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    import h5py
+
     from h5scene.format import tree
 
 
@@ -37,12 +39,10 @@ class FileAttachments(OpenFile):
 
         def read(file: tree.SceneTree) -> bytes:
             group = file.scene(scene)
-            files = attached_files.attached_files(group)
-            if link not in files:
-                raise NotFoundError(
-                    f"no file {name!r} is attached to {file.where(scene)}; {names.listed(files)}"
-                )
-            return attached_files.read_bytes(group[layout.FILES_GROUP][link])
+            found = attached_files.find_file(group, link)
+            if found is None:
+                raise _not_attached(name, group, file.where(scene))
+            return attached_files.read_bytes(found)
 
         return self._read(read, scene)
 
@@ -81,12 +81,14 @@ class FileAttachments(OpenFile):
         with self._transaction() as file:
             groups = {scene: file.scene(scene) for scene in scenes}
             for scene, group in groups.items():
-                files = attached_files.attached_files(group)
-                if link not in files:
-                    raise NotFoundError(
-                        f"no file {name!r} is attached to {file.where(scene)}; "
-                        f"{names.listed(files)}",
-                        location=f"/{scene}",
-                    )
+                if attached_files.find_file(group, link) is None:
+                    with self._located(scene):
+                        raise _not_attached(name, group, file.where(scene))
             for group in groups.values():
                 del group[layout.FILES_GROUP][link]
+
+
+def _not_attached(name: str, scene: h5py.Group, where: str) -> NotFoundError:
+    """Returns the error for a file that is not there."""
+    files = attached_files.attached_files(scene)
+    return NotFoundError(f"no file {name!r} is attached to {where}; {names.listed(files)}")

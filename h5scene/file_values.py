@@ -104,7 +104,8 @@ class FileValues(OpenFile):
         """Sets the physical time of a frame, given by scene. The frame need not be stored yet.
 
         Raises:
-            InvalidInputError: `frame` is negative or no whole number, or a time is not finite.
+            InvalidInputError: `frame` is negative or no whole number, or a time is no finite
+                number.
             SceneNotFoundError: There is no such scene.
         """
         with self._located(None):
@@ -113,13 +114,14 @@ class FileValues(OpenFile):
                 raise InvalidInputError(
                     f"frame {number} cannot have a time; frames up to {layout.MAX_TIMED_FRAME} can"
                 )
+        rows = {}
         for scene, time in times.items():
             with self._located(scene):
-                if not isfinite(time):
+                rows[scene] = (number, _number(time, f"the time of frame {number}"))
+                if not isfinite(rows[scene][1]):
                     raise InvalidInputError(
                         f"the time of frame {number} must be finite, not {time!r}"
                     )
-        rows = {scene: (number, float(time)) for scene, time in times.items()}
 
         def put(file: tree.SceneTree) -> None:
             groups = {scene: file.scene(scene) for scene in rows}
@@ -155,20 +157,24 @@ class FileValues(OpenFile):
 
         Raises:
             InvalidNameError: A name is empty or holds a slash.
-            InvalidInputError: A curve has another number of values a step.
+            InvalidInputError: A curve has another number of values a step, or one of them or the
+                step is no number.
             SceneNotFoundError: There is no such scene.
         """
+        with self._located(None):
+            step = _number(step, "a step")
+        numbers: dict[str, dict[str, tuple[float, ...]]] = {}
         for scene, values in rows.items():
             with self._located(scene):
                 for name in values:
                     names.curve_link(name)
-        rows = {
-            scene: {name: tuple(row) for name, row in values.items()}
-            for scene, values in rows.items()
-        }
+                numbers[scene] = {
+                    name: tuple(_number(value, f"curve {name!r}") for value in row)
+                    for name, row in values.items()
+                }
 
         def log(file: tree.SceneTree) -> None:
-            for scene, values in rows.items():
+            for scene, values in numbers.items():
                 group = file.scene(scene).get(layout.CURVES_GROUP, {})
                 for name, row in values.items():
                     stored = group.get(name)
@@ -181,10 +187,24 @@ class FileValues(OpenFile):
                             f"values a step, not {len(row)}; log it under another name",
                             location=f"/{scene}",
                         )
-            for scene, values in rows.items():
+            for scene, values in numbers.items():
                 group = file.scene(scene).require_group(layout.CURVES_GROUP)
                 for name, row in values.items():
                     columns = names.curve_columns(name, len(row))
                     tables.append_row(group, name, columns, (step, *row))
 
         self._change(log)
+
+
+def _number(value: Any, what: str) -> float:
+    """Returns the number that a value is.
+
+    Raises:
+        InvalidInputError: It is none. NumPy would take text for a number, and `None` for NaN.
+    """
+    try:
+        if not isinstance(value, (str, bytes)):
+            return float(value)
+    except (TypeError, ValueError, OverflowError):
+        pass
+    raise InvalidInputError(f"{what} must be a number, not {type(value).__name__} {value!r}")

@@ -299,6 +299,8 @@ def stack_records(records: Sequence[FieldRecord], dim: DimSpec) -> FieldRecord:
     """
     first = records[0].description
     attrs = _lasting_attrs(first)
+    if _are_alike(records):
+        return _stack_alike(records, dim)
     for record in records:
         description = record.description
         if description.field_type != first.field_type:
@@ -343,6 +345,30 @@ def _stack_fields(
     if len(geometries) not in (0, len(records)) or isinstance(geometry, TensorRecord):
         raise mismatch("fields with and without a geometry", dim)
     return records[0].with_tensor(stacked, description, geometry)
+
+
+def _are_alike(records: Sequence[FieldRecord]) -> bool:
+    """Whether records differ in their values only, as frames usually do."""
+    first, shape = records[0], records[0].values.shape
+    return all(
+        record.description is first.description
+        and record.values.shape == shape
+        and record.geometry is first.geometry
+        and record.structure is None
+        for record in records
+    )
+
+
+def _stack_alike(records: Sequence[FieldRecord], dim: DimSpec) -> FieldRecord:
+    """Returns records that differ in their values only along `dim`."""
+    described = records[0].description
+    if dim.name in named_dims(records[0]):
+        raise mismatch(f"fields that have a dim '{dim.name}'", dim)
+    values = stack_tensors(
+        [TensorRecord(described.dims, record.values) for record in records], dim, "values"
+    )
+    described = replace(described, dims=values.dims, attrs=_lasting_attrs(described))
+    return FieldRecord(described, values.data, records[0].geometry)
 
 
 def _lasting_attrs(description: FieldDescription) -> dict[str, Any]:

@@ -12,12 +12,22 @@ from phiml import math
 from phiml.math import Shape, Tensor, batch
 from phiml.math.magic import BoundDim
 
-from h5scene.errors import BatchMismatchError, InvalidInputError, SceneNotFoundError
+from h5scene.errors import (
+    BatchMismatchError,
+    FrameNotFoundError,
+    InvalidInputError,
+    SceneNotFoundError,
+)
+from h5scene.format.frame_selections import (
+    is_one_frame,
+    needs_stored_frames,
+    selected_frames,
+)
 from h5scene.format.names import listed, quoted
 from h5scene.paths import scene_directory, split_scene_path
 from h5scene.phi_fields import dim_specs_from_shape, record_from_field
 from h5scene.record import FieldRecord, named_dims, slice_record, stack_records
-from h5scene.scene_file import DEFAULT_LOCK_TIMEOUT_S, Mode, SceneFile
+from h5scene.scene_file import DEFAULT_LOCK_TIMEOUT_S, FRAME_DIM, Mode, SceneFile
 from h5scene.scene_properties import public_value
 
 if TYPE_CHECKING:
@@ -26,7 +36,9 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from h5scene.format.filters import Compression
+    from h5scene.format.frame_selections import FrameSelection
     from h5scene.record import DimSpec
+    from h5scene.regions import Region
     from h5scene.store import Durability
 
 T = TypeVar("T")
@@ -232,23 +244,81 @@ class SceneBatch:
                     f"{spec.name!r}, this batch of scenes {quoted(spec.labels or ())}"
                 )
 
-    def _read_records(self, names: Sequence[str], frame: int) -> list[FieldRecord]:
-        """Returns one record for each name, stacked along the dims of this batch."""
-        read: dict[str, tuple[FieldRecord, ...]] = {}
+    def _read_records(
+        self,
+        names: Sequence[str],
+        frames: FrameSelection,
+        region: Region | Sequence[Region] | None = None,
+        dim: DimSpec = FRAME_DIM,
+    ) -> list[FieldRecord]:
+        """Returns one record for each name, stacked along the dims of this batch.
+
+        Several frames are stacked along `dim`, which is put after the dims of this batch.
+        """
+        if len(self._by_file()) > 1 and needs_stored_frames(frames):
+            selected = self._selected_frames(names, frames)
+            frames = selected[0] if is_one_frame(frames) else selected
+
+        def read(file: SceneFile, scenes: list[str]) -> list[tuple[FieldRecord, ...]]:
+            if is_one_frame(frames):
+                return file.read_frames(scenes, names, frames, region)  # type: ignore[arg-type]
+            return file.read_stacks(scenes, names, frames, region, dim=dim)
+
+        return self._from_each_file(read)
+
+    def _outline(self, name: str, frame: int, stacked_along: tuple[DimSpec, int]) -> FieldRecord:
+        """Returns a field without its values, as if it were read for a number of frames."""
+        dim, count = stacked_along
+
+        def describe(file: SceneFile, scenes: list[str]) -> list[tuple[FieldRecord, ...]]:
+            described = file.describe_frames(scenes, [name], frame)
+            if not count:
+                return described
+            return [(stack_records([outline] * count, dim),) for (outline,) in described]
+
+        return self._from_each_file(describe)[0]
+
+    def _from_each_file(
+        self, read: Callable[[SceneFile, list[str]], list[tuple[FieldRecord, ...]]]
+    ) -> list[FieldRecord]:
+        """Returns what is read of each name, stacked along the dims of this batch."""
+        found: dict[str, tuple[FieldRecord, ...]] = {}
         for file, members in self._by_file():
-            records = file.read_frames([member.scene for member in members], names, frame)
+            records = read(file, [member.scene for member in members])
             for member, record in zip(members, records, strict=True):
-                read[member.path] = record
-        stacked = [read[member.path] for member in self._members]
+                found[member.path] = record
+        stacked = [found[member.path] for member in self._members]
         # The last dim varies fastest: neighbours are stacked first, along it.
         dims = zip(dim_specs_from_shape(self.shape), self.shape.sizes, strict=True)
-        for dim, size in reversed(list(dims)):
+        for spec, size in reversed(list(dims)):
             groups = [stacked[i : i + size] for i in range(0, len(stacked), size)]
             stacked = [
-                tuple(stack_records(records, dim) for records in zip(*group, strict=True))
+                tuple(stack_records(records, spec) for records in zip(*group, strict=True))
                 for group in groups
             ]
         return list(stacked[0])
+
+    def _selected_frames(self, names: Sequence[str], selection: FrameSelection) -> tuple[int, ...]:
+        """Returns the frames that are meant, which all of these fields have in all scenes.
+
+        Raises:
+            FrameNotFoundError: One of them is not stored.
+            InvalidInputError: This selects no frames, or one of them twice.
+        """
+        common = [
+            file.common_frames([member.scene for member in members], names)
+            for file, members in self._by_file()
+        ]
+        known = sorted(set(common[0]).intersection(*common[1:]))
+        what = f"{quoted(names)} in {self}"
+        selected = selected_frames(selection, lambda: known, what)
+        missing = sorted(set(selected).difference(known))
+        if missing:
+            raise FrameNotFoundError(
+                f"no frame {', '.join(map(str, missing[:8]))} of {what}; it has {len(known)} "
+                f"frames{f' from {known[0]} to {known[-1]}' if known else ''}"
+            )
+        return selected
 
     def _fields_of(self, structure: str) -> tuple[str, ...]:
         """Returns the names of the fields of a structure; of the first scene of a batch."""

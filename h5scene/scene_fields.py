@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from phiml.math import Shape, batch
+
 from h5scene.errors import FieldNotFoundError, FrameNotFoundError, InvalidNameError
 from h5scene.format.names import MEMBER_SEPARATOR
-from h5scene.phi_fields import field_from_record
+from h5scene.lazy_field import LazyField, lazy_field
+from h5scene.phi_fields import field_from_record, region_from_selection, stacking_dim
 from h5scene.scene_batch import SceneBatch, merged
 
 if TYPE_CHECKING:
@@ -15,6 +18,12 @@ if TYPE_CHECKING:
 
     from phi.field import Field
     from phiml.math import Tensor
+
+    from h5scene.format.frame_selections import FrameSelection
+    from h5scene.phi_fields import RegionLike
+
+FRAME = batch("frame")
+"""Along what several frames are stacked."""
 
 
 class SceneFields(SceneBatch):
@@ -85,39 +94,73 @@ class SceneFields(SceneBatch):
         self.write({name: field}, frame)
 
     def read(
-        self, *names: str | Sequence[str], frame: int = 0, convert_to_backend: bool = True
+        self,
+        *names: str | Sequence[str],
+        frame: FrameSelection = 0,
+        convert_to_backend: bool = True,
+        region: RegionLike | None = None,
+        dim: Shape | str = FRAME,
     ) -> Any:
         """Returns one field, or a list of fields: all from the same state of the file.
 
         Args:
             *names: Field names, or one sequence of them. The name of a dict of fields stands for
                 all of them, and the dict is returned.
-            frame: Frame index.
+            frame: Frame number; -1 is the last frame, -2 the one before. Several numbers, such as
+                `range(0, 100, 5)` or a list, give several frames in one field. So do a slice of
+                the frames that are stored, whose ends are frame numbers (negative ones count from
+                the last frame) and whose step counts frames, and `'all'` of them. Where several
+                fields or scenes are read, the frames that count are those that all of them have.
             convert_to_backend: Whether the values become tensors of PhiML's default backend; NumPy
                 else. The precision is the stored one either way.
+            region: What to read of each field; all of it by default. A dict by name of the dim,
+                such as `{'x': slice(0, 32), 'vector': 'x'}`: an entry by number or label, which
+                removes the dim; a slice; a list of entries or `'x,y'`. Or a `Box` for the cells
+                that it overlaps. Or a list of both. Only the chunks that the region touches are
+                read from the file.
+            dim: Along what several frames are stacked: a batch, channel or instance dim. The frame
+                numbers are its labels.
 
         Shapes:
             Scene `(bᵇ=B)` with stored `(x, y, vector)`: field `(bᵇ=B, xˢ, yˢ, vectorᶜ)`. Bounds and
-            boundary values that differ between the scenes get `b` as well.
+            boundary values that differ between the scenes get `b` as well. Several frames:
+            `(bᵇ=B, frameᵇ=0,5,…, xˢ, yˢ, vectorᶜ)`.
+            A region of a grid is a grid, with the bounds of its cells. Its boundary is that of the
+            whole grid on sides where it reaches the edge, and `ZERO_GRADIENT` on others; a periodic
+            axis stays periodic if all of it is read. One component of a staggered grid is a
+            centered grid with its values at cell centres, as in PhiFlow.
 
         Raises:
             SceneNotFoundError: The scene does not exist.
             FieldNotFoundError: The scene has no field of this name.
             FrameNotFoundError: The field is not stored for this frame.
-            BatchMismatchError: The fields of a batch differ in a way that cannot be stacked.
+            BatchMismatchError: The fields of a batch, or the frames, differ in a way that cannot be
+                stacked.
+            InvalidInputError: There are no such frames or region, a region is empty or has gaps, or
+                there is no memory for all of it.
+            UnsupportedFieldError: The region is no field: two components of three of a staggered
+                grid, or positions in a field that is no grid.
             CorruptDataError: What is stored is not what the file format says.
+
+        Example:
+            >>> scene = Scene.create("runs")
+            >>> for frame in range(10):
+            ...     scene.write(smoke=CenteredGrid(frame, 0, x=16, y=16), frame=frame)
+            >>> scene.read("smoke", frame=slice(-3, None), region={"x": slice(0, 4)}).shape
+            (frameᵇ=7,8,9, xˢ=4, yˢ=16)
         """
         is_sequence = len(names) == 1 and isinstance(names[0], (tuple, list))
         wanted: Any = names[0] if is_sequence else names
+        what = frame, region_from_selection(region), stacking_dim(dim)
         try:
             found: dict[str, tuple[str, ...]] = dict.fromkeys(wanted, ())
-            stacked = self._read_records(wanted, frame)
+            stacked = self._read_records(wanted, *what)
         except FieldNotFoundError:
             found = {name: self._fields_of(name) for name in wanted}
             if not any(found.values()):
                 raise
             flat = [member for name in wanted for member in found[name] or (name,)]
-            stacked = self._read_records(flat, frame)
+            stacked = self._read_records(flat, *what)
         read = iter(
             [field_from_record(record, convert_to_backend=convert_to_backend) for record in stacked]
         )
@@ -128,6 +171,38 @@ class SceneFields(SceneBatch):
             for name in wanted
         ]
         return fields[0] if len(fields) == 1 else fields
+
+    def lazy(
+        self, name: str, frame: FrameSelection = "all", *, dim: Shape | str = FRAME
+    ) -> LazyField:
+        """Returns a field that is not read yet: its shape, dtype, frames, geometry and boundary.
+
+        It is sliced like a field, and reads what is left of it on `load()`, or when NumPy asks.
+
+        Args:
+            name: Field name.
+            frame: See `read`; all frames by default.
+            dim: See `read`.
+
+        Raises:
+            SceneNotFoundError: The scene does not exist.
+            FieldNotFoundError: The scene has no field of this name.
+            FrameNotFoundError: The field has no such frames.
+            BatchMismatchError: The fields of a batch differ in a way that cannot be stacked.
+            InvalidInputError: This selects no frames, or `dim` is no dim for them.
+            CorruptDataError: What is stored is not what the file format says.
+
+        Example:
+            >>> scene = Scene.create("runs")
+            >>> for frame in range(0, 40, 10):
+            ...     scene.write(smoke=CenteredGrid(frame, 0, x=32, y=16), frame=frame)
+            >>> smoke = scene.lazy("smoke")
+            >>> smoke.shape, smoke.dtype
+            ((frameᵇ=0,10,20,30, xˢ=32, yˢ=16), dtype('float32'))
+            >>> smoke.frame[3].x[0:16].load().shape
+            (xˢ=16, yˢ=16)
+        """
+        return lazy_field(self, name, frame, stacking_dim(dim))
 
     def read_field(self, name: str, frame: int, convert_to_backend: bool = True) -> Field:
         """Returns one field; see `read`, which raises the same errors."""

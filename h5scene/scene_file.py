@@ -11,19 +11,24 @@ from typing import TYPE_CHECKING
 from h5scene.errors import AlreadyExistsError
 from h5scene.file_attachments import FileAttachments
 from h5scene.file_values import Curve, FileValues
-from h5scene.format import names, tables
+from h5scene.format import names, stacks, tables
 from h5scene.format.groups import text_names
 from h5scene.format.rounding import digits_by_field
 from h5scene.open_file import DEFAULT_LOCK_TIMEOUT_S, Mode
-from h5scene.record import copied_records
+from h5scene.record import DimSpec, copied_records
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from h5scene.format import tree
+    from h5scene.format.frame_selections import FrameSelection
     from h5scene.record import Array, FieldRecord
+    from h5scene.regions import Region
 
-__all__ = ["DEFAULT_LOCK_TIMEOUT_S", "Curve", "Mode", "SceneFile"]
+__all__ = ["DEFAULT_LOCK_TIMEOUT_S", "FRAME_DIM", "Curve", "Mode", "SceneFile"]
+
+FRAME_DIM = DimSpec("frame", "batch")
+"""Along what frames are stacked, unless a user wants another dim."""
 
 
 class SceneFile(FileValues, FileAttachments):
@@ -250,25 +255,51 @@ class SceneFile(FileValues, FileAttachments):
                 for table in tables_of[scene]:
                     tables.remove_rows_after(table, frame)
 
+    def common_frames(self, scenes: Sequence[str], fieldnames: Sequence[str]) -> tuple[int, ...]:
+        """Returns the numbers of the frames that all of these fields have in all scenes, sorted.
+
+        Raises:
+            SceneNotFoundError: There is no such scene.
+            FieldNotFoundError: A scene has no field of this name.
+        """
+        return self._read(lambda file: file.common_frames(scenes, fieldnames))
+
     def read_frames(
-        self, scenes: Sequence[str], fieldnames: Sequence[str], frame: int
+        self,
+        scenes: Sequence[str],
+        fieldnames: Sequence[str],
+        frame: int,
+        region: Region | Sequence[Region] | None = None,
     ) -> list[tuple[FieldRecord, ...]]:
         """Returns, for each scene, fields of one frame: all from the same state of the file.
+
+        Args:
+            scenes: Names of the scenes.
+            fieldnames: Names of the fields.
+            frame: Frame number. -1 is the last of those that all fields have in all scenes.
+            region: What to read of the fields, by name of the dim: an entry by number or label,
+                which removes the dim; a slice; a sequence of entries; along the axes of grids a
+                `h5scene.regions.Between` positions. All of the other dims. Or several of these,
+                each of what the one before took. Only the chunks that it touches are read from the
+                file.
 
         Raises:
             SceneNotFoundError: There is no such scene.
             FieldNotFoundError: A scene has no field of this name.
             FrameNotFoundError: The field is not stored for this frame.
+            InvalidInputError: There is no such region.
+            UnsupportedFieldError: The region is no field that could be described.
             CorruptDataError: What is stored is not what the file format says.
         """
 
         def read(file: tree.SceneTree) -> list[tuple[FieldRecord, ...]]:
+            (number,) = file.selected_frames(scenes, fieldnames, frame)
             found = []
             for scene in scenes:
                 with self._located(scene):
                     found.append(
                         tuple(
-                            file.read_field(scene, name, frame, workers=self._workers)
+                            file.read_field(scene, name, number, region, workers=self._workers)
                             for name in fieldnames
                         )
                     )
@@ -276,18 +307,88 @@ class SceneFile(FileValues, FileAttachments):
 
         return self._read(read)
 
-    def read_frame(self, scene: str, name: str, frame: int) -> FieldRecord:
-        """Returns one field of one frame; raises as `read_frames` does."""
+    def read_stacks(
+        self,
+        scenes: Sequence[str],
+        fieldnames: Sequence[str],
+        frames: FrameSelection,
+        region: Region | Sequence[Region] | None = None,
+        *,
+        dim: DimSpec = FRAME_DIM,
+    ) -> list[tuple[FieldRecord, ...]]:
+        """Returns, for each scene, fields of many frames: all from the same state of the file.
+
+        Args:
+            scenes: Names of the scenes.
+            fieldnames: Names of the fields.
+            frames: Numbers of frames, where negative ones count from the last; a slice of the
+                frames that all fields have in all scenes; or `all` of them. The ends of a slice are
+                frame numbers, its step counts frames.
+            region: See `read_frames`.
+            dim: Along what to stack the frames. Its labels are their numbers.
+
+        Shapes:
+            Stored `(x, y, vector)`: `(frame, x, y, vector)`. The values of all scenes stand in one
+            array where they have one dtype and shape. Bounds and boundary values that differ
+            between frames get the dim as well.
+
+        Raises:
+            BatchMismatchError: The frames differ in a way that cannot be stacked.
+            InvalidInputError: This selects no frames, or one of them twice; there is no such
+                region, or no memory for it.
+            H5SceneError: As `read_frames`.
+        """
+
+        def read(file: tree.SceneTree) -> list[tuple[FieldRecord, ...]]:
+            numbers = file.selected_frames(scenes, fieldnames, frames)
+            by_name = [
+                stacks.read_stacks(
+                    file, scenes, name, numbers, dim, region or {}, workers=self._workers
+                )
+                for name in fieldnames
+            ]
+            return list(zip(*by_name, strict=True))
+
+        return self._read(read)
+
+    def describe_frames(
+        self, scenes: Sequence[str], fieldnames: Sequence[str], frame: int
+    ) -> list[tuple[FieldRecord, ...]]:
+        """Returns, for each scene, fields of one frame without their values.
+
+        In their place are zeros of their shape and dtype, which take no memory.
+
+        Raises:
+            H5SceneError: As `read_frames`.
+        """
+
+        def describe(file: tree.SceneTree) -> list[tuple[FieldRecord, ...]]:
+            (number,) = file.selected_frames(scenes, fieldnames, frame)
+            return [
+                tuple(
+                    file.open_frame(scene, name, number, workers=self._workers).record
+                    for name in fieldnames
+                )
+                for scene in scenes
+            ]
+
+        return self._read(describe)
+
+    def read_frame(
+        self, scene: str, name: str, frame: int, region: Region | Sequence[Region] | None = None
+    ) -> FieldRecord:
+        """Returns one field of one frame, or a part of it; raises as `read_frames` does."""
         return self._read(
-            lambda file: file.read_field(scene, name, frame, workers=self._workers), scene
+            lambda file: file.read_field(scene, name, frame, region, workers=self._workers), scene
         )
 
     def read_values(
         self, scene: str, name: str, frame: int, region: Mapping[str, slice] | None = None
     ) -> Array:
-        """Returns the values of one field of one frame, or a part of them.
+        """Returns the values of one field of one frame as they are stored, or a part of them.
 
-        Only the chunks that the part touches are read from the file.
+        Only the chunks that the part touches are read from the file. `read_frame` with a region
+        gives a part of a field that is a field, this one an array with any step.
 
         Args:
             scene: Name of the scene.

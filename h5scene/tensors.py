@@ -156,22 +156,71 @@ def stack_tensors(tensors: Sequence[TensorRecord], dim: DimSpec, what: str) -> T
         missing = [name for name in order if name not in names]
         if any(dims[name].type != "batch" for name in missing):
             raise mismatch(f"{what} with dims ({', '.join(names)}) and ({', '.join(order)})", dim)
-        array = tensor.data.transpose([names.index(name) for name in order if name in names])
-        array = array[tuple(None if name in missing else slice(None) for name in order)]
-        arrays.append(np.broadcast_to(array, [sizes[name] for name in order]))
+        array = tensor.data
+        if names != order:
+            array = array.transpose([names.index(name) for name in order if name in names])
+            array = array[tuple(None if name in missing else slice(None) for name in order)]
+            array = np.broadcast_to(array, [sizes[name] for name in order])
+        arrays.append(array)
     return TensorRecord((dim, *(dims[name] for name in order)), _stack_arrays(arrays, dim, what))
+
+
+def outlined(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+    """Returns zeros that take no memory, in the byte order of this machine."""
+    return np.broadcast_to(np.zeros((), dtype.newbyteorder("=")), shape)
+
+
+def stacked(arrays: Sequence[Array]) -> Array:
+    """Returns the arrays along a new first axis, without a copy if they stand side by side.
+
+    Outlines stay outlines.
+    """
+    first = arrays[0]
+    if all(array.dtype == first.dtype and array.shape == first.shape for array in arrays):
+        if all(map(_is_outline, arrays)):
+            return outlined((len(arrays), *first.shape), first.dtype)
+        adjacent = _side_by_side(arrays)
+        if adjacent is not None:
+            return adjacent
+    return np.stack(arrays)
+
+
+def _is_outline(array: Array) -> bool:
+    """Whether an array is one number for all of its entries, and that is zero, not `-0.0`."""
+    is_one = array.ndim > 0 and array.size > 1 and not any(array.strides)
+    return is_one and not any(array[(0,) * array.ndim].tobytes())
+
+
+def _side_by_side(arrays: Sequence[Array]) -> Array | None:
+    """Returns the array whose neighbouring rows these are, not copied; `None` if they are not."""
+    first = arrays[0]
+    base = first.base
+    if not (isinstance(base, np.ndarray) and base.flags.c_contiguous and first.size):
+        return None
+    start = first.__array_interface__["data"][0]
+    for i, array in enumerate(arrays):
+        if (
+            array.base is not base
+            or array.dtype != base.dtype
+            or not array.flags.c_contiguous
+            or array.__array_interface__["data"][0] != start + i * first.nbytes
+        ):
+            return None
+    offset = (start - base.__array_interface__["data"][0]) // first.itemsize
+    rows = base.reshape(-1)[offset : offset + len(arrays) * first.size]
+    return rows.reshape(len(arrays), *first.shape)
 
 
 def _stack_arrays(arrays: Sequence[Array], dim: DimSpec, what: str) -> Array:
     """Returns the arrays along a new first axis, in a dtype that holds all their numbers."""
-    stacked = np.stack(arrays)
-    for part, array in zip(stacked, arrays, strict=True):
+    stack = stacked(arrays)
+    for part, array in zip(stack, arrays, strict=True):
         # NumPy takes int64 to float64, which drops the last bits of large numbers.
-        if array.dtype.kind in "iu" and stacked.dtype.kind in "fc":
+        if array.dtype.kind in "iu" and stack.dtype.kind in "fc":
             with np.errstate(invalid="ignore"):
                 if not np.array_equal(part.real.astype(array.dtype), array):
-                    raise mismatch(f"{what} of dtype {array.dtype} with {stacked.dtype}", dim)
-    return stacked
+                    raise mismatch(f"{what} of dtype {array.dtype} with {stack.dtype}", dim)
+    return stack
 
 
 def stack_equal(tensors: Sequence[TensorRecord], dim: DimSpec, what: str) -> TensorRecord:
@@ -183,6 +232,4 @@ def stack_equal(tensors: Sequence[TensorRecord], dim: DimSpec, what: str) -> Ten
 
 def mismatch(what: str, dim: DimSpec) -> BatchMismatchError:
     """Returns the error for records that do not stack."""
-    return BatchMismatchError(
-        f"cannot stack {what} along '{dim.name}'; read these scenes one at a time"
-    )
+    return BatchMismatchError(f"cannot stack {what} along '{dim.name}'; read them one at a time")

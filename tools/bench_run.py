@@ -65,7 +65,7 @@ def main() -> int:
             print_rows("Particles and meshes, processor time", results["geometries"])
         if options.only in (None, "parts"):
             results["parts"] = measure_parts(folder, quick=options.quick)
-            print_rows("Parts of a 128³ vector frame", results["parts"])
+            print_rows("Parts of frames, by the clock", results["parts"])
             results["memory"] = measure_memory(folder, quick=options.quick)
             print_rows("Peak memory beyond the field itself, 128³ vector", results["memory"])
         if options.only in (None, "loaders"):

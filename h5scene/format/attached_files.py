@@ -58,6 +58,12 @@ def _mode(member: Any) -> int | None:
     return int(mode) & _MODE_BITS if is_number else None
 
 
+def find_file(scene: h5py.Group, path: str) -> h5py.Dataset | None:
+    """Returns an attached file; `None` where there is none at this path."""
+    member = _find(scene, path)
+    return member if isinstance(member, h5py.Dataset) else None
+
+
 def check_attachable(scene: h5py.Group, paths: Iterable[str], where: str) -> None:
     """Raises when a path needs a directory where another path has a file.
 
@@ -65,9 +71,11 @@ def check_attachable(scene: h5py.Group, paths: Iterable[str], where: str) -> Non
         AlreadyExistsError: There is such a path, here or stored already.
     """
     new = set(paths)
-    files = new | set(attached_files(scene))
-    directories = {str(parent) for path in files for parent in PurePosixPath(path).parents}
-    for path in sorted(files & directories):
+    parents = {path: [str(parent) for parent in PurePosixPath(path).parents] for path in new}
+    directories = {parent for above in parents.values() for parent in above}
+    both = {path for path in directories if path in new or find_file(scene, path) is not None}
+    both |= {path for path in new if next(_walk(_find(scene, path)), "")}
+    for path in sorted(both):
         raise AlreadyExistsError(
             f"cannot attach {', '.join(sorted(new))} to {where}: {path!r} would be a file and a "
             "directory"
@@ -91,6 +99,16 @@ def read_bytes(dataset: Any) -> bytes:
     if not is_bytes:
         raise CorruptDataError(f"{getattr(dataset, 'name', dataset)} is no dataset of bytes")
     return read_values(dataset).tobytes()
+
+
+def _find(scene: h5py.Group, path: str) -> Any:
+    """Returns what stands at a path of attached files; `None` where nothing does."""
+    member = scene.get(layout.FILES_GROUP)
+    for link in path.split("/"):
+        if not isinstance(member, h5py.Group) or link not in member:
+            return None
+        member = member[link]
+    return member
 
 
 def _walk(root: h5py.Group | None) -> Iterator[str]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import h5py
 import numpy as np
 
-from h5scene.errors import CorruptDataError
+from h5scene.errors import CorruptDataError, InvalidInputError
 from h5scene.format import deflate
 from h5scene.format.filters import (
     MIN_CHUNKED_BYTES,
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from h5scene.record import Array
 
 Region: TypeAlias = Sequence[slice]
-_Ranges: TypeAlias = tuple[range, ...]
 
 MAX_ITEM_BYTES = {"b": 1, "i": 8, "u": 8, "f": 8, "c": 16}
 """Size of the largest number that can be stored, by its kind: long double differs by machine."""
@@ -201,10 +200,19 @@ def read_numbers(dataset: Any, region: Region | None = None, *, workers: int = 1
     Raises:
         CorruptDataError: It holds no numbers, or not what its filters make.
     """
-    dtype = dataset.dtype
+    return read_array(dataset, dtype_of_numbers(dataset), region, workers=workers)
+
+
+def dtype_of_numbers(dataset: Any) -> np.dtype[Any]:
+    """Returns the dtype of a dataset, given by its HDF5 identifier.
+
+    Raises:
+        CorruptDataError: It holds no numbers.
+    """
+    dtype: np.dtype[Any] = dataset.dtype
     if dtype.kind not in MAX_ITEM_BYTES:
         raise CorruptDataError(f"{_name(dataset)} holds no numbers but {dtype}")
-    return read_array(dataset, dtype, region, workers=workers)
+    return dtype
 
 
 def read_array(
@@ -225,36 +233,137 @@ def read_array(
     shape = dataset.shape
     region = (slice(None),) * len(shape) if region is None else region
     ranges = tuple(range(size)[part] for size, part in zip(shape, region, strict=True))
-    result_shape = tuple(map(len, ranges))
-    size_bytes = math.prod(result_shape) * dtype.itemsize
-    if not size_bytes:
-        return np.empty(result_shape, dtype.newbyteorder("="))
-    properties = dataset.get_create_plist()
-    is_chunked = properties.get_layout() == h5py.h5d.CHUNKED
-    if size_bytes > _MAX_UNSTORED_BYTES:
-        _check_stored(dataset, dtype, is_chunked=is_chunked)
-    values = np.empty(result_shape, dtype.newbyteorder("="))
-    pipeline = _pipeline(properties) if is_chunked else None
-    if pipeline is not None and _hdf5_type(dtype) == dataset.get_type():
-        reader = _ChunkReader(dataset, dtype, properties.get_chunk(), pipeline)
-        reader.read(ranges, values, workers)
-    else:
-        _read_by_hdf5(dataset, ranges, values)
+    values = new_array(dataset, dtype, tuple(map(len, ranges)))
+    read_into([Reading(dataset, dtype, ranges, values)], workers=workers)
     return values
+
+
+def new_array(
+    dataset: Any, dtype: np.dtype[Any], shape: tuple[int, ...], outer: tuple[int, ...] = ()
+) -> Array:
+    """Returns an array for values of a dataset, in the byte order of this machine.
+
+    Args:
+        dataset: HDF5 identifier of the dataset.
+        dtype: What `dataset.dtype` says.
+        shape: Shape of what is to be read of it.
+        outer: Axes in front of these, for further datasets of its kind.
+
+    Raises:
+        CorruptDataError: The dataset cannot hold as much.
+        InvalidInputError: The memory does not suffice.
+    """
+    size_bytes = math.prod(shape) * dtype.itemsize
+    if size_bytes > _MAX_UNSTORED_BYTES:
+        _check_stored(dataset, dtype)
+    try:
+        return np.empty((*outer, *shape), dtype.newbyteorder("="))
+    except (MemoryError, ValueError) as error:  # ValueError: more than can be addressed
+        raise InvalidInputError(
+            f"there is no memory for {size_bytes * math.prod(outer):,} bytes; read less at a time"
+        ) from error
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What to read of a dataset, and where to put it.
+
+    Attributes:
+        dataset: HDF5 identifier (`h5py.h5d.DatasetID`) of a dataset of numbers.
+        dtype: What `dataset.dtype` says.
+        ranges: Which entries along each axis.
+        values: Where they go: an array of their shape, or a view of one, in the byte order of this
+            machine.
+    """
+
+    dataset: Any
+    dtype: np.dtype[Any]
+    ranges: tuple[range, ...]
+    values: Array
+
+
+def read_into(readings: Iterable[Reading], *, workers: int) -> None:
+    """Reads from any number of datasets; small ones are inflated together, large ones in parts.
+
+    The datasets are asked for one by one, in the calling thread, and not kept longer than needed.
+
+    Raises:
+        CorruptDataError: A chunk is not what the filters of its dataset make.
+    """
+    jobs = _jobs(readings)
+    try:
+        first = list(itertools.islice(jobs, 2))
+        if len(first) < 2:  # starting a thread takes longer
+            workers = 1
+        for _ in in_order(_unpack_all, itertools.chain(first, jobs), workers):
+            pass
+    except _DamagedChunkError as error:
+        raise CorruptDataError(
+            f"a chunk of {_name(error.dataset)} is damaged: {error.cause}"
+        ) from error.cause
+
+
+def _jobs(readings: Iterable[Reading]) -> Iterator[list[_StoredChunk]]:
+    """Yields stored chunks in portions that are worth a thread; reads here what has no chunks."""
+    portion: list[_StoredChunk] = []
+    portion_bytes = 0
+    for reading in readings:
+        reader = None if reading.values.size == 0 else _chunk_reader(reading)
+        if reader is None:
+            _read_by_hdf5(reading)
+            continue
+        try:
+            for chunk in reader.stored(reading):
+                portion.append(chunk)
+                portion_bytes += reader.chunk_bytes
+                if portion_bytes >= _MIN_SHARED_BYTES:
+                    yield portion
+                    portion, portion_bytes = [], 0
+        except _MissingChunkError:
+            _read_by_hdf5(reading)  # HDF5 knows what stands for it
+    if portion:
+        yield portion
+
+
+def _unpack_all(portion: list[_StoredChunk]) -> None:
+    """Puts the wanted parts of chunks where they belong."""
+    for chunk in portion:
+        chunk.reader.unpack(chunk)
+
+
+def _chunk_reader(reading: Reading) -> _ChunkReader | None:
+    """Returns what reads the chunks of a dataset; `None` where only HDF5 can."""
+    properties = reading.dataset.get_create_plist()
+    if properties.get_layout() != h5py.h5d.CHUNKED:
+        return None
+    pipeline = _pipeline(properties)
+    if pipeline is None or _hdf5_type(reading.dtype) != reading.dataset.get_type():
+        return None
+    return _ChunkReader(reading.dataset, reading.dtype, properties.get_chunk(), pipeline)
 
 
 class _MissingChunkError(Exception):
     """A chunk that was never written: its values are the fill value of the dataset."""
 
 
+class _DamagedChunkError(Exception):
+    """A chunk that cannot be read. Only the calling thread can ask HDF5 for the dataset's name."""
+
+    def __init__(self, dataset: Any, cause: CorruptDataError):
+        super().__init__()
+        self.dataset = dataset
+        self.cause = cause
+
+
 @dataclass(frozen=True)
 class _StoredChunk:
     """What the file holds of a chunk, and which part of it to put where."""
 
+    reader: _ChunkReader
     filter_mask: int
     data: Any
     source: tuple[slice, ...]
-    target: tuple[slice, ...]
+    target: Array
 
 
 class _ChunkReader:
@@ -267,45 +376,33 @@ class _ChunkReader:
         self._dtype = dtype
         self._chunk = chunk
         self._pipeline = pipeline
-        self._chunk_bytes = math.prod(chunk) * dtype.itemsize
+        self.chunk_bytes = math.prod(chunk) * dtype.itemsize
 
-    def read(self, ranges: _Ranges, values: Array, workers: int) -> None:
-        """Fills `values` with the part of the dataset that the ranges cover."""
-        if values.nbytes < _MIN_SHARED_BYTES:  # starting a thread takes longer
-            workers = 1
-        try:
-            stored = self._stored(ranges)
-            for _ in in_order(lambda chunk: self._unpack(chunk, values), stored, workers):
-                pass
-        except _MissingChunkError:
-            _read_by_hdf5(self._dataset, ranges, values)  # HDF5 knows what stands for it
-        except CorruptDataError as error:
-            raise CorruptDataError(
-                f"a chunk of {_name(self._dataset)} is damaged: {error}"
-            ) from error
-
-    def _stored(self, ranges: _Ranges) -> Iterator[_StoredChunk]:
-        """Yields the chunks that the ranges touch, as the file holds them."""
-        for parts in itertools.product(*map(_parts, ranges, self._chunk)):
+    def stored(self, reading: Reading) -> Iterator[_StoredChunk]:
+        """Yields the chunks that are to be read, as the file holds them."""
+        for parts in itertools.product(*map(_parts, reading.ranges, self._chunk)):
             corner, source, target = zip(*parts, strict=True)
             info = self._dataset.get_chunk_info_by_coord(corner)
             if info.byte_offset is None:
                 raise _MissingChunkError
-            if info.size > _MAX_GROWTH * self._chunk_bytes + 1024:
-                raise CorruptDataError(
-                    f"it takes {info.size} bytes for {self._chunk_bytes} bytes of data"
+            if info.size > _MAX_GROWTH * self.chunk_bytes + 1024:
+                raise self._damaged(
+                    f"it takes {info.size} bytes for {self.chunk_bytes} bytes of data"
                 )
             # The mask that read_direct_chunk returns is wrong at times (h5py 3.16, HDF5 2.0).
             data = self._dataset.read_direct_chunk(corner)[1]
-            yield _StoredChunk(info.filter_mask, data, source, target)
+            yield _StoredChunk(self, info.filter_mask, data, source, reading.values[target])
 
-    def _unpack(self, stored: _StoredChunk, values: Array) -> None:
+    def unpack(self, stored: _StoredChunk) -> None:
         """Puts the wanted part of a chunk where it belongs."""
-        dtype, data, target = self._dtype, stored.data, values[stored.target]
+        dtype, data, target = self._dtype, stored.data, stored.target
         if self._pipeline.undoes_deflate(stored.filter_mask):
-            data = deflate.inflated(data, self._chunk_bytes)
-        if len(data) != self._chunk_bytes:
-            raise CorruptDataError(f"it has {len(data)} bytes instead of {self._chunk_bytes}")
+            try:
+                data = deflate.inflated(data, self.chunk_bytes)
+            except CorruptDataError as error:
+                raise _DamagedChunkError(self._dataset, error) from error
+        if len(data) != self.chunk_bytes:
+            raise self._damaged(f"it has {len(data)} bytes instead of {self.chunk_bytes}")
         if dtype.itemsize == 1 or not self._pipeline.undoes_shuffle(stored.filter_mask):
             target[...] = np.frombuffer(data, dtype).reshape(self._chunk)[stored.source]
             return
@@ -317,6 +414,10 @@ class _ChunkReader:
             foreign = np.empty(target.shape, dtype)
             unshuffle(planes[wanted], foreign)
             target[...] = foreign
+
+    def _damaged(self, what: str) -> _DamagedChunkError:
+        """Returns the error for a chunk."""
+        return _DamagedChunkError(self._dataset, CorruptDataError(what))
 
 
 def _parts(wanted: range, step: int) -> Iterator[tuple[int, slice, slice]]:
@@ -332,21 +433,29 @@ def _parts(wanted: range, step: int) -> Iterator[tuple[int, slice, slice]]:
         done += len(inside)
 
 
-def _read_by_hdf5(dataset: Any, ranges: _Ranges, values: Array) -> None:
-    """Fills the values through HDF5, which knows every layout and filter."""
+def _read_by_hdf5(reading: Reading) -> None:
+    """Reads through HDF5, which knows every layout and filter."""
+    dataset, values = reading.dataset, reading.values
+    if not values.size:
+        return
+    if not values.flags.c_contiguous:  # HDF5 writes into nothing else
+        values = np.empty(values.shape, values.dtype)
     if values.shape == dataset.shape:
         dataset.read(h5py.h5s.ALL, h5py.h5s.ALL, values)
-        return
-    space = dataset.get_space()
-    starts, steps = zip(*((part.start, part.step) for part in ranges), strict=True)
-    space.select_hyperslab(starts, values.shape, steps)
-    dataset.read(h5py.h5s.create_simple(values.shape), space, values)
+    else:
+        space = dataset.get_space()
+        starts, steps = zip(*((part.start, part.step) for part in reading.ranges), strict=True)
+        space.select_hyperslab(starts, values.shape, steps)
+        dataset.read(h5py.h5s.create_simple(values.shape), space, values)
+    if values is not reading.values:
+        reading.values[...] = values
 
 
-def _check_stored(dataset: Any, dtype: np.dtype[Any], *, is_chunked: bool) -> None:
+def _check_stored(dataset: Any, dtype: np.dtype[Any]) -> None:
     """Raises CorruptDataError when the values cannot stand in what the file holds of them."""
     stored_bytes = dataset.get_storage_size()
     size_bytes = math.prod(map(int, dataset.shape)) * dtype.itemsize
+    is_chunked = dataset.get_create_plist().get_layout() == h5py.h5d.CHUNKED
     if size_bytes > stored_bytes * (deflate.MAX_RATIO if is_chunked else 1):
         raise CorruptDataError(
             f"{_name(dataset)} says that it has {size_bytes} bytes; the file holds {stored_bytes} "

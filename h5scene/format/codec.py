@@ -6,29 +6,41 @@ dataset; where its boundary embeds whole fields it is a group that holds their v
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import h5py
+import numpy as np
 
 from h5scene.errors import CorruptDataError, InvalidInputError, UnsupportedFieldError
 from h5scene.format import layout
-from h5scene.format.chunks import MAX_ITEM_BYTES, Region, read_numbers, write_array
+from h5scene.format.chunks import (
+    MAX_ITEM_BYTES,
+    Reading,
+    dtype_of_numbers,
+    new_array,
+    read_array,
+    read_into,
+    read_numbers,
+    write_array,
+)
 from h5scene.format.descriptions import Member, check_axes, join_boundary, read_description
 from h5scene.format.groups import check_mark, read_attribute, set_text
 from h5scene.format.json_values import dump_json
 from h5scene.format.objects import read_object, write_object
 from h5scene.format.rounding import max_relative_error
 from h5scene.record import FIELD, Array, FieldDescription, FieldRecord, ObjectRecord
+from h5scene.regions import part_of_parts, runs
+from h5scene.tensors import outlined
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    import numpy as np
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from h5scene.format.filters import Compression
+    from h5scene.regions import Part, Region
 
 _FIELD_TYPE = layout.FIELD_TYPE_ATTR.encode()
+_NO_VALUES = np.zeros(0, bool)
 
 
 PutObject: TypeAlias = "Callable[[str, str, ObjectRecord], None]"
@@ -77,15 +89,47 @@ ReadObject: TypeAlias = "Callable[[h5py.Group], ObjectRecord]"
 """Returns the object in a group."""
 
 
-def read_frame(
+@dataclass(frozen=True)
+class StoredFrame:
+    """One frame, open, with its values still in the file.
+
+    Attributes:
+        dataset: HDF5 identifier of the dataset of the values.
+        dtype: Theirs.
+        record: The frame with zeros, which take no memory, as its values.
+    """
+
+    dataset: Any
+    dtype: np.dtype[Any]
+    record: FieldRecord
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the values as stored."""
+        return self.record.values.shape
+
+    def part(self, region: Region | Sequence[Region]) -> Part:
+        """Returns what a region of this frame is; raises as `part_of_parts` does."""
+        return part_of_parts(self.record, region)
+
+    def readings(self, part: Part, values: Array) -> Iterator[Reading]:
+        """Yields what to read for a part of this frame, and into which views of its values."""
+        for slices, place in runs(part.picks):
+            ranges = tuple(
+                range(size)[wanted] for size, wanted in zip(self.shape, slices, strict=True)
+            )
+            yield Reading(self.dataset, self.dtype, ranges, values[place])
+
+
+def open_frame(
     field: h5py.Group,
     link: str,
     shared: FieldDescription,
     *,
     workers: int = 1,
     get_object: ReadObject | None = None,
-) -> FieldRecord:
-    """Returns one frame, which must exist.
+) -> StoredFrame:
+    """Returns one frame, which must exist. Everything but its values is read.
 
     `shared` is the description of the field, for frames that have none of their own. Objects come
     from `get_object`, which may know them already.
@@ -94,13 +138,13 @@ def read_frame(
         CorruptDataError: The frame is not what FORMAT.md says.
     """
     opened = h5py.h5o.open(field.id, link.encode())
+    where = f"{field.name}/{link}"
     if isinstance(opened, h5py.h5d.DatasetID) and not h5py.h5a.exists(opened, _FIELD_TYPE):
         # Nearly every frame; h5py's objects take longer than reading a small one.
-        values = read_numbers(opened, workers=workers)
-        return FieldRecord(shared, check_axes(values, shared.dims, f"{field.name}/{link}"))
+        return _stored_frame(opened, FieldRecord(shared, _NO_VALUES), where)
     frame = field[link]
     description = read_description(frame) if layout.FIELD_TYPE_ATTR in frame.attrs else shared
-    values = read_values(_values_of(frame), workers=workers)
+    dataset = _values_of(frame).id
     objects: dict[str, ObjectRecord] = {}
     if not isinstance(frame, h5py.Dataset):
 
@@ -125,45 +169,64 @@ def read_frame(
         description = replace(description, boundary=boundary)
     if description.field_type == FIELD and layout.GEOMETRY_GROUP not in objects:
         raise CorruptDataError(f"{frame.name} has no geometry")
-    values = check_axes(values, description.dims, frame.name)
     geometry, structure = map(objects.get, (layout.GEOMETRY_GROUP, layout.STRUCTURE_GROUP))
-    return FieldRecord(description, values, geometry, structure)
+    return _stored_frame(dataset, FieldRecord(description, _NO_VALUES, geometry, structure), where)
 
 
-def read_region(
+def _stored_frame(dataset: Any, record: FieldRecord, where: str) -> StoredFrame:
+    """Returns an open frame; its record gets an outline of the values in the dataset."""
+    dtype = dtype_of_numbers(dataset)
+    try:
+        values = outlined(dataset.shape, dtype)
+    except ValueError as error:
+        raise CorruptDataError(f"{where} says that its sizes are {dataset.shape}") from error
+    check_axes(values, record.description.dims, where)
+    return StoredFrame(dataset, dtype, replace(record, values=values))
+
+
+def read_frame(
     field: h5py.Group,
     link: str,
     shared: FieldDescription,
-    region: Mapping[str, slice],
+    region: Region | Sequence[Region] | None = None,
     *,
     workers: int = 1,
-) -> Array:
-    """Returns the values of a frame in a region: a slice by name of the dim, all of other dims.
+    get_object: ReadObject | None = None,
+) -> FieldRecord:
+    """Returns one frame, or a part of it; see `open_frame`.
 
     Raises:
         CorruptDataError: The frame is not what FORMAT.md says.
+        InvalidInputError: There is no such region.
+        UnsupportedFieldError: The region is no field that could be described.
+    """
+    frame = open_frame(field, link, shared, workers=workers, get_object=get_object)
+    if not region:
+        values = read_array(frame.dataset, frame.dtype, workers=workers)
+        return replace(frame.record, values=values)
+    part = frame.part(region)
+    values = new_array(frame.dataset, frame.dtype, part.shape)
+    read_into(frame.readings(part, values), workers=workers)
+    return part.record(values)
+
+
+def read_region(frame: StoredFrame, region: Mapping[str, slice], *, workers: int = 1) -> Array:
+    """Returns values of a frame as stored: a slice by name of the dim, all of other dims.
+
+    Raises:
+        CorruptDataError: A chunk is not what the filters of the dataset make.
         InvalidInputError: The frame has no such dim, or a step is not positive.
     """
-    frame = field[link]
-    dims = (read_description(frame) if layout.FIELD_TYPE_ATTR in frame.attrs else shared).dims
-    dataset = _values_of(frame)
-    names = [dim.name for dim in dims]
-    if len(dataset.shape) != len(names):
-        raise CorruptDataError(
-            f"{frame.name} has {len(dataset.shape)} axes, its description the dims "
-            f"({', '.join(names)})"
-        )
+    names = [dim.name for dim in frame.record.description.dims]
     for name, part in region.items():
         if name not in names:
-            raise InvalidInputError(
-                f"{frame.name} has no dim {name!r}; it has ({', '.join(names)})"
-            )
+            raise InvalidInputError(f"the field has no dim {name!r}; it has ({', '.join(names)})")
         if not isinstance(part, slice) or (part.step is not None and part.step < 1):
             raise InvalidInputError(
                 f"the region along {name!r} must be a slice with a positive step, not {part!r}"
             )
     slices = [region.get(name, slice(None)) for name in names]
-    return read_values(dataset, slices, workers=workers)
+    return read_array(frame.dataset, frame.dtype, slices, workers=workers)
 
 
 def read_max_relative_error(field: h5py.Group, link: str) -> float:
@@ -243,12 +306,12 @@ def _member(frame: h5py.Group, name: str) -> h5py.Dataset:
     return member
 
 
-def read_values(dataset: h5py.Dataset, region: Region | None = None, *, workers: int = 1) -> Array:
-    """Returns all values, or those of a region, in the byte order of this machine.
-
-    A region is a slice for each axis. Only the chunks that it touches are read.
+def read_values(
+    dataset: h5py.Dataset, slices: Sequence[slice] | None = None, *, workers: int = 1
+) -> Array:
+    """Returns all values of a dataset, or those in a slice for each axis, in our byte order.
 
     Raises:
         CorruptDataError: The dataset holds no numbers, or not what its filters make.
     """
-    return read_numbers(dataset.id, region, workers=workers)
+    return read_numbers(dataset.id, slices, workers=workers)

@@ -15,6 +15,7 @@ from h5scene.errors import (
     UnsupportedVersionError,
 )
 from h5scene.format import codec, descriptions, forms, groups, layout, names, statistics
+from h5scene.format.frame_selections import selected_frames
 from h5scene.format.objects import SharedObjects
 
 if TYPE_CHECKING:
@@ -22,10 +23,12 @@ if TYPE_CHECKING:
 
     import h5py
 
-    from h5scene.format.chunks import Region
+    from h5scene.format.chunks import Region as Slices
     from h5scene.format.descriptions import Member
     from h5scene.format.filters import Compression
+    from h5scene.format.frame_selections import FrameSelection
     from h5scene.record import Array, FieldDescription, FieldRecord, ObjectRecord
+    from h5scene.regions import Region
 
 
 def initialise(h5: h5py.Group) -> None:
@@ -309,20 +312,68 @@ class SceneTree:
         """Removes a frame, which must exist. The field stays, even without frames."""
         del self.h5[scene][link][names.frame_link(frame)]
 
-    def read_field(self, scene: str, name: str, frame: int, *, workers: int = 1) -> FieldRecord:
-        """Returns one frame of a field.
+    def selected_frames(
+        self, scenes: Sequence[str], fieldnames: Sequence[str], selection: FrameSelection
+    ) -> tuple[int, ...]:
+        """Returns the frames that are meant, of those that all of these fields have in all scenes.
+
+        Raises:
+            FieldNotFoundError: A scene has no field of this name.
+            FrameNotFoundError: There are none, or too few to count from the last.
+            InvalidInputError: This selects no frames, or one of them twice.
+        """
+        what = f"{', '.join(map(repr, fieldnames))} in {', '.join(map(self.where, scenes[:3]))}"
+        return selected_frames(selection, lambda: self.common_frames(scenes, fieldnames), what)
+
+    def common_frames(self, scenes: Sequence[str], fieldnames: Sequence[str]) -> tuple[int, ...]:
+        """Returns the numbers of the frames that all of these fields have in all scenes, sorted."""
+        common: set[int] | None = None
+        for scene in scenes:
+            self.check_scene(scene)
+            for name in fieldnames:
+                frames = self.frames(scene, self.find_field(scene, name))
+                common = set(frames) if common is None else common.intersection(frames)
+        return tuple(sorted(common or ()))
+
+    def check_frames(self, scene: str, name: str, frames: Sequence[int]) -> None:
+        """Raises FrameNotFoundError when a frame of a field is not stored."""
+        self.check_scene(scene)
+        link = self.find_field(scene, name)
+        missing = [frame for frame in frames if not self._has_frame(scene, link, frame)]
+        if missing:
+            raise self._no_frames(scene, link, missing)
+
+    def read_field(
+        self,
+        scene: str,
+        name: str,
+        frame: int,
+        region: Region | Sequence[Region] | None = None,
+        *,
+        workers: int = 1,
+    ) -> FieldRecord:
+        """Returns one frame of a field, or a part of it.
 
         Raises:
             FieldNotFoundError: The scene has no field of this name.
             FrameNotFoundError: The field is not stored for this frame.
             CorruptDataError: What is stored is not what FORMAT.md says.
+            InvalidInputError: There is no such region.
+            UnsupportedFieldError: The region is no field that could be described.
         """
         path, shared = self._stored_frame(scene, name, frame)
+        return codec.read_frame(
+            self.h5, path, shared, region, workers=workers, get_object=self._get_object(workers)
+        )
 
-        def get_object(group: h5py.Group) -> ObjectRecord:
-            return self._objects.read(group, workers=workers)
-
-        return codec.read_frame(self.h5, path, shared, workers=workers, get_object=get_object)
+    def open_frame(
+        self, scene: str, name: str, frame: int, *, workers: int = 1
+    ) -> codec.StoredFrame:
+        """Returns one frame of a field, whose values are still to be read; raises as above."""
+        path, shared = self._stored_frame(scene, name, frame)
+        return codec.open_frame(
+            self.h5, path, shared, workers=workers, get_object=self._get_object(workers)
+        )
 
     def read_values(
         self,
@@ -338,8 +389,8 @@ class SceneTree:
         Raises:
             InvalidInputError: The field has no such dim, or a step is not positive.
         """
-        path, shared = self._stored_frame(scene, name, frame)
-        return codec.read_region(self.h5, path, shared, region, workers=workers)
+        opened = self.open_frame(scene, name, frame, workers=workers)
+        return codec.read_region(opened, region, workers=workers)
 
     def check_frame(self, scene: str, name: str, frame: int) -> None:
         """Raises as `read_field` does where the scene, the field or the frame is missing."""
@@ -351,7 +402,7 @@ class SceneTree:
         name: str,
         frame: int,
         form: forms.FrameForm,
-        region: Region | None = None,
+        region: Slices | None = None,
         *,
         workers: int = 1,
     ) -> Array:
@@ -371,6 +422,10 @@ class SceneTree:
         return codec.read_max_relative_error(self.h5, path)
 
     # --- inside -----------------------------------------------------------------------------------
+
+    def _get_object(self, workers: int) -> codec.ReadObject:
+        """Returns what gives the objects that frames share."""
+        return lambda group: self._objects.read(group, workers=workers)
 
     def _has_field(self, scene: str, link: str) -> bool:
         """Whether something has the name of this field. The scene must exist."""
@@ -398,13 +453,24 @@ class SceneTree:
         self.check_scene(scene)
         link = self.find_field(scene, name)
         number = names.whole_number(frame, "a frame")
-        if 0 <= number <= names.MAX_FRAME:
-            path = f"{scene}/{link}/{names.frame_link(number)}"
-            if groups.has_member(self.h5, path):
-                return path, self._description(scene, link)
-        raise FrameNotFoundError(
-            f"no frame {number} of {link!r} in {self.where(scene)}; "
-            f"{_listed_frames(self.frames(scene, link))}",
+        if number < 0:
+            (number,) = self.selected_frames([scene], [name], number)
+        if not self._has_frame(scene, link, number):
+            raise self._no_frames(scene, link, [number])
+        return f"{scene}/{link}/{names.frame_link(number)}", self._description(scene, link)
+
+    def _has_frame(self, scene: str, link: str, frame: int) -> bool:
+        """Whether a frame of a stored field exists."""
+        return 0 <= frame <= names.MAX_FRAME and groups.has_member(
+            self.h5, f"{scene}/{link}/{names.frame_link(frame)}"
+        )
+
+    def _no_frames(self, scene: str, link: str, missing: Sequence[int]) -> FrameNotFoundError:
+        """Returns the error for frames of a stored field that do not exist."""
+        numbers = ", ".join(map(str, missing[:8])) + (", …" if len(missing) > 8 else "")
+        return FrameNotFoundError(
+            f"no frame{'s' if len(missing) > 1 else ''} {numbers} of {link!r} in "
+            f"{self.where(scene)}; {_listed_frames(self.frames(scene, link))}",
             location=f"/{scene}/{link}",
         )
 

@@ -25,6 +25,7 @@ What a description holds in `attrs`, each only where it is not the default:
 from __future__ import annotations
 
 from h5scene.phi_fields._read import field_from_record
+from h5scene.phi_fields._regions import RegionLike, region_from_selection, stacking_dim
 from h5scene.phi_fields._tensors import (
     dim_specs_from_shape,
     shape_from_dim_specs,
@@ -34,10 +35,13 @@ from h5scene.phi_fields._tensors import (
 from h5scene.phi_fields._write import record_from_field
 
 __all__ = [
+    "RegionLike",
     "dim_specs_from_shape",
     "field_from_record",
     "record_from_field",
+    "region_from_selection",
     "shape_from_dim_specs",
+    "stacking_dim",
     "tensor_from_record",
     "tensor_record_from_tensor",
 ]

@@ -34,7 +34,7 @@ def bounds_from_box(box: Box) -> Bounds:
         raise NotCompactError(
             f"cannot store a grid whose bounds are a {type(box).__name__}; use a Box"
         )
-    if box.rot.rank or box.rot.native() is not None:
+    if is_rotated(box):
         raise NotCompactError("cannot store a grid whose bounds are rotated")
     if box.is_open.any:
         raise NotCompactError(
@@ -73,6 +73,11 @@ def box_from_bounds(bounds: Bounds, variable_attrs: tuple[str, ...] = DEFAULT_BO
     box.__dict__["lower"] = tensor_from_record(bounds.lower)
     box.__dict__["upper"] = tensor_from_record(bounds.upper)
     return box
+
+
+def is_rotated(box: Box) -> bool:
+    """Whether a box is not along the axes."""
+    return bool(box.rot.rank) or box.rot.native() is not None
 
 
 def axes_of(bounds: Bounds) -> tuple[str, ...]:

@@ -37,6 +37,7 @@ from h5scene.record import (
     FieldRecord,
     TensorRecord,
 )
+from h5scene.tensors import stacked
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,7 +289,7 @@ def _values(plan: _Plan, array: Array, convert: bool) -> Tensor:
         return tensor_from_array(faces[everywhere], plan.shapes[0], convert)
     components = [face[part] for face, part in zip(faces, slices, strict=True)]
     if plan.cut.template is None:
-        return tensor_from_array(np.stack(components), plan.shapes[0], convert)
+        return tensor_from_array(stacked(components), plan.shapes[0], convert)
     tensors = [
         tensor_from_array(component, shape, convert)
         for component, shape in zip(components, plan.shapes, strict=True)

@@ -100,10 +100,10 @@ _TABLE = [
     Difference(
         "negative-frames",
         "Frames",
-        "Stores frame -1.",
-        "`InvalidInputError`.",
-        "A negative frame is a mistake in the loop that computes it; PhiFlow's names for it do "
-        "not sort.",
+        "Stores frame -1, and reads it again.",
+        "Writing it is an `InvalidInputError`. Reading -1 gives the last frame, -2 the one before.",
+        "A negative frame is a mistake in the loop that computes it, and PhiFlow's names for it do "
+        "not sort; Python counts from the end.",
     ),
     Difference(
         "frames-as-tensors",
@@ -440,7 +440,7 @@ _TABLE = [
     Difference(
         "names-of-dims",
         "Scenes",
-        "A batch may have dims named `times`, `files`, `curves`, `flush`, `resume` or "
+        "A batch may have dims named `times`, `files`, `curves`, `flush`, `lazy`, `resume` or "
         "`transaction`, to be sliced by `scenes.times[0]`, and `durability`, `compression`, "
         "`workers`, `background` or `lock_timeout_s`, to be created by keyword.",
         "These are names of its own methods and options. Such dims are sliced by "

@@ -178,7 +178,9 @@ class TestNegativeFrames:
     def test_phi(self, phi: PhiFlow) -> None:
         scene = phi.create()
         scene.write(f=constant(1), frame=-1)
-        assert scene.frames == (-1,)
+        scene.write(f=constant(2), frame=5)
+        assert scene.frames == (-1, 5)
+        assert value_of(scene.read("f", frame=-1)) == 1
 
     def test_h5scene(self, h5scene: H5Scene) -> None:
         scene = h5scene.create()
@@ -188,6 +190,10 @@ class TestNegativeFrames:
         with pytest.raises(InvalidInputError, match="frame -7 is negative"):
             scene.write_field(constant(1), "f", -7)
         assert same_contents(before, h5scene.contents())
+        scene.write(f=constant(2), frame=3)
+        scene.write(f=constant(1), frame=5)
+        assert value_of(scene.read("f", frame=-1)) == 1
+        assert value_of(scene.read("f", frame=-2)) == 2
 
 
 @shows("frames-as-tensors")

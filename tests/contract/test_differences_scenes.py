@@ -239,6 +239,7 @@ class TestNamesOfDims:
             "curves",
             "files",
             "flush",
+            "lazy",
             "log_scalars",
             "put_time",
             "read_file",

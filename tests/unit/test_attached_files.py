@@ -14,6 +14,7 @@ from h5scene.errors import AlreadyExistsError, CorruptDataError
 from h5scene.format.attached_files import (
     attached_files,
     check_attachable,
+    find_file,
     read_bytes,
     write_bytes,
 )
@@ -101,3 +102,16 @@ def test_what_is_no_dataset_of_bytes(scene: h5py.Group, values: Any) -> None:
         read_bytes(scene)
     with pytest.raises(CorruptDataError, match="None is no dataset of bytes"):
         read_bytes(None)
+
+
+def test_one_file_is_found_without_a_look_at_the_others(
+    scene: h5py.Group, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attach(scene, "src/a", "src/b/c", "log")
+    monkeypatch.setattr("h5scene.format.attached_files._walk", None)
+    for path in ("src/a", "src/b/c", "log"):
+        found = find_file(scene, path)
+        assert found is not None
+        assert found.name == f"/sim_000000/_files/{path}"
+    for path in ("src", "src/b", "src/x", "log/a", "x/y/z"):
+        assert find_file(scene, path) is None

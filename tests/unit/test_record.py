@@ -369,7 +369,7 @@ SWAPPED = (X, Y, replace(VECTOR, labels=("y", "x")))
 def test_records_that_do_not_match_are_refused(parts: list[FieldRecord], message: str) -> None:
     with pytest.raises(BatchMismatchError, match=message) as info:
         stack_records(parts, N)
-    assert "along 'n'; read these scenes one at a time" in str(info.value)
+    assert "along 'n'; read them one at a time" in str(info.value)
 
 
 def test_integers_that_floats_can_hold_are_stacked_with_floats() -> None:

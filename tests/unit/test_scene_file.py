@@ -413,6 +413,9 @@ READS: dict[str, Callable[[SceneFile], Any]] = {
     "fields_of": lambda file: file.fields_of(S0, "fluid"),
     "frames": lambda file: file.frames(S0),
     "read_frames": lambda file: file.read_frames([S0], ["smoke"], 0),
+    "read_stacks": lambda file: file.read_stacks([S0], ["smoke"], [0]),
+    "common_frames": lambda file: file.common_frames([S0], ["smoke"]),
+    "describe_frames": lambda file: file.describe_frames([S0], ["smoke"], 0),
     "read_frame": lambda file: file.read_frame(S0, "smoke", 0),
     "read_values": lambda file: file.read_values(S0, "smoke", 0),
     "max_relative_error": lambda file: file.max_relative_error(S0, "smoke", 0),
@@ -898,10 +901,10 @@ REFUSED: dict[str, tuple[Callable[[SceneFile], Any], type[H5SceneError], str, st
         f"/{S0}/smoke",
     ),
     "read_frame: negative frame": (
-        lambda file: file.read_frame(S0, "smoke", -1),
+        lambda file: file.read_frame(S0, "smoke", -99),
         FrameNotFoundError,
-        "no frame -1 of 'smoke'",
-        f"/{S0}/smoke",
+        "no frame -99 of 'smoke'",
+        f"/{S0}",
     ),
     "read_frame: frame of 19 digits": (
         lambda file: file.read_frame(S0, "smoke", 10**18),
@@ -986,6 +989,12 @@ REFUSED: dict[str, tuple[Callable[[SceneFile], Any], type[H5SceneError], str, st
         "time of frame 0 must be finite, not nan",
         f"/{S1}",
     ),
+    "put_times: text": (
+        lambda file: file.put_times(0, {S0: "now"}),  # type: ignore[dict-item]
+        InvalidInputError,
+        "the time of frame 0 must be a number, not str 'now'",
+        f"/{S0}",
+    ),
     "put_times: missing scene": (
         lambda file: file.put_times(0, {S0: 1.0, NONE: 1.0}),
         SceneNotFoundError,
@@ -1003,6 +1012,18 @@ REFUSED: dict[str, tuple[Callable[[SceneFile], Any], type[H5SceneError], str, st
         InvalidNameError,
         "'a/b' cannot be the name of a curve",
         f"/{S0}",
+    ),
+    "log_scalars: None": (
+        lambda file: file.log_scalars(0, {S0: {"loss": [1.0, None]}}),  # type: ignore[list-item]
+        InvalidInputError,
+        "curve 'loss' must be a number, not NoneType None",
+        f"/{S0}",
+    ),
+    "log_scalars: text as step": (
+        lambda file: file.log_scalars("1", {S0: {"loss": [1.0]}}),  # type: ignore[arg-type]
+        InvalidInputError,
+        "a step must be a number, not str '1'",
+        None,
     ),
     "log_scalars: number of values": (
         lambda file: file.log_scalars(0, {S1: {"ok": [1.0]}, S0: {"ok": [1.0], "u": [1.0]}}),
