@@ -232,7 +232,8 @@ def _grid_part(described: FieldDescription, sizes: Sizes, region: Region) -> Par
     component = outside.get("vector")
     if isinstance(component, int):
         labels = cell_sizes["vector"][0].labels or axes
-        boundary = component_boundary(boundary, labels[component], axes)
+        name = labels[component] if component < len(labels) else ""  # neither of the axes
+        boundary = component_boundary(boundary, name, axes)
     fractions = {
         axis: (start / resolution[axis], stop / resolution[axis])
         for axis, (start, stop) in ends.items()

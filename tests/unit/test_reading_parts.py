@@ -446,6 +446,17 @@ def test_regions_one_after_the_other(path: Path, scene: Scene) -> None:
         assert record.description.dims == (DimSpec("x", "spatial"), DimSpec("y", "spatial"))
 
 
+def test_a_component_that_is_no_axis(path: Path) -> None:
+    scene = Scene.create(path, copy_calling_script=False)
+    sides = {"x": {"normal": 1, "tangential": 2}, "y": {"normal": 3, "tangential": 4}}
+    grid = CenteredGrid(noise(spatial(x=4, y=3), channel(vector=3)), sides)
+    scene.write(v=grid)
+    part = scene.read("v", region={"vector": 2})
+    assert math.equal(part.values, grid.values[{"vector": 2}])
+    for side, value in {"x-": 2, "x+": 2, "y-": 4, "y+": 4}.items():
+        assert part.boundary._at_boundary(side).value == value
+
+
 # --- how it is read -------------------------------------------------------------------------------
 
 
