@@ -89,6 +89,13 @@ def drop_row(scene: h5py.Group, field_link: str, frame: int) -> None:
         table[i, 0] = np.nan
 
 
+def drop_table(scene: h5py.Group, field_link: str) -> None:
+    """Drops what is known of a field that is about to be removed."""
+    group = scene.get(layout.STATISTICS_GROUP, {})
+    if field_link in group:
+        del group[field_link]
+
+
 def drop_rows_after(scene: h5py.Group, frame: int) -> None:
     """Drops what is known of the later frames of all fields, which are about to be removed."""
     group = scene.get(layout.STATISTICS_GROUP, {})

@@ -305,11 +305,13 @@ class SceneTree:
 
     def remove_field(self, scene: str, link: str) -> None:
         """Removes a stored field with all its frames."""
+        statistics.drop_table(self.h5[scene], link)
         del self.h5[scene][link]
         self._forget(scene)
 
     def remove_frame(self, scene: str, link: str, frame: int) -> None:
         """Removes a frame, which must exist. The field stays, even without frames."""
+        statistics.drop_row(self.h5[scene], link, frame)
         del self.h5[scene][link][names.frame_link(frame)]
 
     def selected_frames(

@@ -261,3 +261,34 @@ def test_frames_that_a_resumed_job_replaces_are_read_again(path: Path) -> None:
     found, steps = read(path)
     assert steps == [(1, 1)]
     assert_equal(found, np.stack(parts))
+
+
+def test_removed_frames_and_fields_are_read_again(path: Path) -> None:
+    parts = [random(9, 7) for _ in range(3)]
+    write(path, [centered(part) for part in parts])
+    read(path)
+    with SceneFile(path) as file:
+        file.remove_frames(SCENE, "v", [1])
+    assert_equal(read(path)[0], np.stack(parts[::2]))
+    parts[1] = random(9, 7)
+    write(path, [centered(parts[1])], first=1)
+    found, steps = read(path)
+    assert steps == [(1, 1)]
+    assert_equal(found, np.stack(parts))
+    with SceneFile(path) as file:
+        file.remove_fields(SCENE, ["v"])
+    write(path, [centered(parts[0])])
+    found, steps = read(path)
+    assert steps == [(1, 1)]
+    assert_equal(found, parts[0])
+
+
+def test_statistics_are_no_content_of_a_scene(path: Path, tmp_path: Path) -> None:
+    from h5scene import compare, copy_file, repack
+
+    write(path, [centered(random(9, 7))])
+    copy_file(path, tmp_path / "copy.h5")
+    found, _ = read(path)
+    assert compare(path, tmp_path / "copy.h5") == ()
+    repack(path)
+    assert read(path) == (found, [])
