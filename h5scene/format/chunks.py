@@ -34,7 +34,7 @@ from h5scene.format.workers import in_order
 if TYPE_CHECKING:
     from h5scene.record import Array
 
-Region: TypeAlias = Sequence[slice]
+Slices: TypeAlias = Sequence[slice]
 
 MAX_ITEM_BYTES = {"b": 1, "i": 8, "u": 8, "f": 8, "c": 16}
 """Size of the largest number that can be stored, by its kind: long double differs by machine."""
@@ -194,7 +194,7 @@ def _hdf5_type(dtype: np.dtype[Any]) -> Any:
 # --- reading --------------------------------------------------------------------------------------
 
 
-def read_numbers(dataset: Any, region: Region | None = None, *, workers: int = 1) -> Array:
+def read_numbers(dataset: Any, region: Slices | None = None, *, workers: int = 1) -> Array:
     """Returns the values of a dataset, given by its HDF5 identifier, as `read_array` does.
 
     Raises:
@@ -216,7 +216,7 @@ def dtype_of_numbers(dataset: Any) -> np.dtype[Any]:
 
 
 def read_array(
-    dataset: Any, dtype: np.dtype[Any], region: Region | None = None, *, workers: int
+    dataset: Any, dtype: np.dtype[Any], region: Slices | None = None, *, workers: int
 ) -> Array:
     """Returns the values of a dataset of numbers, in the byte order of this machine.
 

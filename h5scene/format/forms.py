@@ -13,7 +13,7 @@ from h5scene.format import codec, descriptions, layout, names
 if TYPE_CHECKING:
     import numpy as np
 
-    from h5scene.format.chunks import Region
+    from h5scene.format.chunks import Slices
     from h5scene.record import Array, FieldDescription
 
 
@@ -55,7 +55,7 @@ def read_part(
     h5: h5py.Group,
     frame_path: str,
     form: FrameForm,
-    region: Region | None = None,
+    region: Slices | None = None,
     *,
     workers: int = 1,
 ) -> Array:

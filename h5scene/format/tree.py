@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     import h5py
 
-    from h5scene.format.chunks import Region as Slices
+    from h5scene.format.chunks import Slices
     from h5scene.format.descriptions import Member
     from h5scene.format.filters import Compression
     from h5scene.format.frame_selections import FrameSelection

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-    from h5scene.format.chunks import Region
+    from h5scene.format.chunks import Slices
     from h5scene.record import Array, Bounds, FieldDescription
 
 GRIDS = (CENTERED, STAGGERED)
@@ -208,7 +208,7 @@ def read_part(
     link: str,
     frame: int,
     form: FrameForm,
-    region: Region | None = None,
+    region: Slices | None = None,
 ) -> Array:
     """Returns the values of one frame, or those in a region, in an array of its own.
 
