@@ -251,9 +251,9 @@ class SceneFile(FileValues, FileAttachments):
             groups = {scene: file.scene(scene) for scene in scenes}
             tables_of = {scene: tables.tables_by_step(group) for scene, group in groups.items()}
             for scene in scenes:
-                file.remove_frames_after(scene, frame)
                 for table in tables_of[scene]:
                     tables.remove_rows_after(table, frame)
+                file.remove_frames_after(scene, frame)
 
     def common_frames(self, scenes: Sequence[str], fieldnames: Sequence[str]) -> tuple[int, ...]:
         """Returns the numbers of the frames that all of these fields have in all scenes, sorted.

@@ -144,7 +144,7 @@ def open_frame(
         return _stored_frame(opened, FieldRecord(shared, _NO_VALUES), where)
     frame = field[link]
     description = read_description(frame) if layout.FIELD_TYPE_ATTR in frame.attrs else shared
-    dataset = _values_of(frame).id
+    dataset = values_of(frame).id
     objects: dict[str, ObjectRecord] = {}
     if not isinstance(frame, h5py.Dataset):
 
@@ -235,7 +235,7 @@ def read_max_relative_error(field: h5py.Group, link: str) -> float:
     Raises:
         CorruptDataError: The frame is not what FORMAT.md says.
     """
-    dataset = _values_of(field[link])
+    dataset = values_of(field[link])
     error = read_attribute(dataset, layout.MAX_RELATIVE_ERROR_ATTR)
     try:
         return 0.0 if error is None else float(error)
@@ -290,7 +290,7 @@ def check_member(member: Member, what: str) -> None:
         member.known["is_checked"] = True
 
 
-def _values_of(frame: h5py.Group | h5py.Dataset) -> h5py.Dataset:
+def values_of(frame: h5py.Group | h5py.Dataset) -> h5py.Dataset:
     """Returns the dataset that holds the values of a frame."""
     if isinstance(frame, h5py.Dataset):
         return frame

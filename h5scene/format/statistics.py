@@ -96,16 +96,6 @@ def drop_table(scene: h5py.Group, field_link: str) -> None:
         del group[field_link]
 
 
-def drop_rows_after(scene: h5py.Group, frame: int) -> None:
-    """Drops what is known of the later frames of all fields, which are about to be removed."""
-    group = scene.get(layout.STATISTICS_GROUP, {})
-    for name in groups.text_names(group):
-        table = group[name]
-        tables.check_table(table)
-        for i in np.flatnonzero(table[:, 0] > frame):
-            table[i, 0] = np.nan
-
-
 def _table(scene: h5py.Group, field_link: str) -> Array:
     """Returns the rows of a field; none where it has no table."""
     group = scene.get(layout.STATISTICS_GROUP)

@@ -74,13 +74,17 @@ def put_row(group: h5py.Group, name: str, columns: Sequence[str], row: Sequence[
 
 
 def tables_by_step(scene: h5py.Group) -> list[h5py.Dataset]:
-    """Returns the tables of a scene whose first column is a frame or step: times and curves.
+    """Returns the tables of a scene whose first column is a frame or step.
+
+    These are curves, times, and the statistics of fields.
 
     Raises:
         CorruptDataError: One of them is no table.
     """
-    curves = scene.get(layout.CURVES_GROUP, {})
-    found = [curves[name] for name in text_names(curves or ())]
+    found = []
+    for link in (layout.CURVES_GROUP, layout.STATISTICS_GROUP):
+        group = scene.get(link, {})
+        found += [group[name] for name in text_names(group or ())]
     if layout.TIMES_DATASET in scene:
         found.append(scene[layout.TIMES_DATASET])
     for table in found:

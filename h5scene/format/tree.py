@@ -181,20 +181,6 @@ class SceneTree:
         numbers = map(names.frame_of_link, groups.link_names(self.h5[scene][field_link]))
         return tuple(sorted(number for number in numbers if number is not None))
 
-    def remove_frames_after(self, scene: str, frame: int) -> None:
-        """Removes the later frames of all fields, and fields that have no other ones."""
-        statistics.drop_rows_after(self.scene(scene), frame)
-        for link in self.fieldnames(scene):
-            frames = self.frames(scene, link)
-            if frames and frames[0] > frame:
-                del self.h5[scene][link]
-                continue
-            field = self.h5[scene][link]
-            for number in frames:
-                if number > frame:
-                    del field[names.frame_link(number)]
-        self._forget(scene)
-
     def plan_frame(
         self,
         scene: str,
@@ -314,6 +300,22 @@ class SceneTree:
         statistics.drop_row(self.h5[scene], link, frame)
         del self.h5[scene][link][names.frame_link(frame)]
 
+    def remove_frames_after(self, scene: str, frame: int) -> None:
+        """Removes the later frames of all fields, and fields that have no other ones.
+
+        What tables say of these frames goes with `tables.remove_rows_after`.
+        """
+        for link in self.fieldnames(scene):
+            frames = self.frames(scene, link)
+            if frames and frames[0] > frame:
+                self.remove_field(scene, link)
+                continue
+            field = self.h5[scene][link]
+            for number in frames:
+                if number > frame:
+                    del field[names.frame_link(number)]
+        self._forget(scene)
+
     def selected_frames(
         self, scenes: Sequence[str], fieldnames: Sequence[str], selection: FrameSelection
     ) -> tuple[int, ...]:
@@ -363,7 +365,7 @@ class SceneTree:
             InvalidInputError: There is no such region.
             UnsupportedFieldError: The region is no field that could be described.
         """
-        path, shared = self._stored_frame(scene, name, frame)
+        path, shared = self.stored_frame(scene, name, frame)
         return codec.read_frame(
             self.h5, path, shared, region, workers=workers, get_object=self._get_object(workers)
         )
@@ -372,7 +374,7 @@ class SceneTree:
         self, scene: str, name: str, frame: int, *, workers: int = 1
     ) -> codec.StoredFrame:
         """Returns one frame of a field, whose values are still to be read; raises as above."""
-        path, shared = self._stored_frame(scene, name, frame)
+        path, shared = self.stored_frame(scene, name, frame)
         return codec.open_frame(
             self.h5, path, shared, workers=workers, get_object=self._get_object(workers)
         )
@@ -396,7 +398,7 @@ class SceneTree:
 
     def check_frame(self, scene: str, name: str, frame: int) -> None:
         """Raises as `read_field` does where the scene, the field or the frame is missing."""
-        self._stored_frame(scene, name, frame)
+        self.stored_frame(scene, name, frame)
 
     def read_part(
         self,
@@ -415,12 +417,12 @@ class SceneTree:
         Raises:
             InvalidInputError: The frame has another form.
         """
-        path, _ = self._stored_frame(scene, name, frame)
+        path, _ = self.stored_frame(scene, name, frame)
         return forms.read_part(self.h5, path, form, region, workers=workers)
 
     def max_relative_error(self, scene: str, name: str, frame: int) -> float:
         """Returns by how much of their magnitude values were rounded at most; 0 if not at all."""
-        path, _ = self._stored_frame(scene, name, frame)
+        path, _ = self.stored_frame(scene, name, frame)
         return codec.read_max_relative_error(self.h5, path)
 
     # --- inside -----------------------------------------------------------------------------------
@@ -450,7 +452,7 @@ class SceneTree:
             field.attrs[layout.FRAMES_VARY_ATTR] = 1
         self._cache[key] = form
 
-    def _stored_frame(self, scene: str, name: str, frame: int) -> tuple[str, FieldDescription]:
+    def stored_frame(self, scene: str, name: str, frame: int) -> tuple[str, FieldDescription]:
         """Returns the path of a frame, which must exist, and the description of its field."""
         self.check_scene(scene)
         link = self.find_field(scene, name)

@@ -87,8 +87,8 @@ def stored_values(file: SceneFile, scene: str, name: str, frame: int) -> StoredV
     """
 
     def read(tree: Any) -> tuple[tuple[int, ...], np.dtype[Any], int]:
-        path, _ = tree._stored_frame(scene, name, frame)
-        dataset = codec._values_of(tree.h5[path])
+        path, _ = tree.stored_frame(scene, name, frame)
+        dataset = codec.values_of(tree.h5[path])
         return dataset.shape, dataset.dtype, dataset.id.get_storage_size()
 
     description = read_attributes(file, scene, name, frame)

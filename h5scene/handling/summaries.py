@@ -238,7 +238,7 @@ def read_attributes(
         link = tree.find_field(scene, name)
         source = tree.scene(scene)[link]
         if frame is not None:
-            path, _ = tree._stored_frame(scene, name, frame)
+            path, _ = tree.stored_frame(scene, name, frame)
             member = tree.h5[path]
             if layout.FIELD_TYPE_ATTR in member.attrs:
                 source = member
