@@ -9,11 +9,7 @@ from __future__ import annotations
 import zlib
 from typing import Any
 
-_fast: Any
-try:
-    from isal import isal_zlib as _fast
-except ImportError:  # not built for every platform
-    _fast = None
+from h5scene.format.deflate import isal_zlib as _fast
 
 _RAW = -15  # a zip member is deflate without zlib's header
 ERRORS: tuple[type[Exception], ...] = (zlib.error,) if _fast is None else (zlib.error, _fast.error)

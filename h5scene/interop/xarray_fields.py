@@ -25,6 +25,7 @@ from h5scene.record import (
     map_boundary,
     stack_records,
 )
+from h5scene.regions.boundaries import cut_boundary
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 
     from h5scene.record import Array
 
-_CUT: Boundary = {"type": "zero-gradient"}
 # Positions are computed in float64, and may have passed through float32.
 _TOLERANCE = 1e-4
 
@@ -418,31 +418,6 @@ def _cut_description(
             if end is not None:
                 data[..., i] = end
         corners.append(TensorRecord(corner.dims, data))
-    return replace(
-        described, bounds=Bounds(*corners), boundary=_cut_boundary(boundary, ends), attrs=attrs
-    )
-
-
-def _cut_boundary(
-    boundary: Boundary, ends: Mapping[str, tuple[float | None, float | None]]
-) -> Boundary:
-    """Returns the boundary of a part: the old one at ends of the grid, else the nearest value."""
-    sides: dict[str, Any] = {}
-    for axis, both in ends.items():
-        kept = [_side(boundary, axis, sign) for sign in "-+"]
-        is_cut = [end is not None for end in both]
-        if any(is_cut) and any(side["type"] == "periodic" for side in kept):
-            is_cut = [True, True]  # neither end meets the other one any more
-        found = [_CUT if cut else side for cut, side in zip(is_cut, kept, strict=True)]
-        sides[f"{axis}-"], sides[f"{axis}+"] = found
-    if all(side == _CUT for side in sides.values()):
-        return _CUT
-    return {"type": "mixed", "sides": sides}
-
-
-def _side(boundary: Boundary, axis: str, sign: str) -> Any:
-    """Returns the boundary at one side."""
-    if boundary["type"] != "mixed":
-        return boundary
-    sides: Any = boundary["sides"]
-    return sides.get(axis + sign, sides.get(axis))
+    cut = {axis: (lower is not None, upper is not None) for axis, (lower, upper) in ends.items()}
+    boundary = cut_boundary(boundary, cut, bounds.axes)
+    return replace(described, bounds=Bounds(*corners), boundary=boundary, attrs=attrs)
