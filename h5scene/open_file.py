@@ -22,6 +22,7 @@ from h5scene.format import tree
 from h5scene.format.workers import check_workers, default_workers
 from h5scene.paths import scene_file_path
 from h5scene.store import create_store, open_store
+from h5scene.store.gate import Policy, checked_limit
 
 if TYPE_CHECKING:
     import os
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
     from h5scene.format.filters import Compression
     from h5scene.store import Durability, Store
+    from h5scene.store.gate import SafeFile
 
 T = TypeVar("T")
 Mode: TypeAlias = Literal["r", "r+", "a", "x"]
@@ -52,12 +54,16 @@ class OpenFile:
         compression: Compression = "fast",
         workers: int | None = None,
         background: bool = False,
+        trusted: bool = False,
+        max_array_bytes: int | None = None,
     ):
         _check_option("mode", mode, ("r", "r+", "a", "x"))
         _check_option("durability", durability, ("process", "power"))
         _check_option("compression", compression, ("fast", "small", None))
         check_workers(workers)
         _check_option("background", background, (True, False))
+        _check_option("trusted", trusted, (True, False))
+        self._policy = Policy(trusted, checked_limit(max_array_bytes))
         self._path = scene_file_path(path)
         self._mode = mode
         self._durability: Durability = durability
@@ -181,7 +187,7 @@ class OpenFile:
             background_writing.flush(store.path)
             try:
                 return store.read(
-                    lambda h5: function(tree.SceneTree(h5, store.cache, self._path)),
+                    lambda h5: function(self._tree(store, h5)),
                     lock_timeout_s=self._lock_timeout_s,
                 )
             except KeyError as error:  # so h5py says that an object cannot be opened
@@ -196,7 +202,15 @@ class OpenFile:
             with store.transaction(
                 durability=self._durability, lock_timeout_s=self._lock_timeout_s
             ) as h5:
-                yield tree.SceneTree(h5, store.cache, self._path)
+                yield self._tree(store, h5)
+                if self._policy.is_trusted:
+                    store.cache.clear()  # which does not know of these changes
+
+    def _tree(self, store: Store, h5: SafeFile) -> tree.SceneTree:
+        """Returns the scenes of an open file, as far as it is trusted."""
+        # What somebody learns who follows links holds for nobody else.
+        cache = {} if self._policy.is_trusted else store.cache
+        return tree.SceneTree(h5.with_policy(self._policy), cache, self._path)
 
     def _writable(self) -> Store:
         """Returns the store, which may be written to."""

@@ -47,6 +47,10 @@ class SceneFile(FileValues, FileAttachments):
             that this process may use.
         background: Whether `write_frame`, `put_times` and `log_scalars` return before they have
             happened; see `flush`.
+        trusted: Whether links in the file are followed, also into other files, and datasets of
+            any kind are read. Only for files whose origin you know.
+        max_array_bytes: How large one array in the file may be, unpacked; all of the machine's
+            memory by default.
 
     Durability:
         Each call that changes the file is a transaction: when it has returned, its changes survive;
@@ -121,9 +125,8 @@ class SceneFile(FileValues, FileAttachments):
         Later writes may use the space again; the file itself does not become smaller.
         """
         with self._transaction() as file:
-            for scene in scenes:
-                if file.has_scene(scene):
-                    file.remove_scene(scene)
+            for scene in [scene for scene in dict.fromkeys(scenes) if file.has_scene(scene)]:
+                file.remove_scene(scene)
 
     def rename_scene(self, scene: str, new_name: str) -> None:
         """Gives the scene another name.

@@ -10,11 +10,12 @@ import numpy as np
 
 from h5scene.errors import AlreadyExistsError, CorruptDataError
 from h5scene.format import layout
+from h5scene.format.chunks import write_array
 from h5scene.format.codec import read_values
-from h5scene.format.groups import text_names
+from h5scene.store.gate import walk
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
 
 
 _MODE_BITS = 0o777  # a shared file must not make programs that run as somebody else
@@ -22,26 +23,19 @@ _MODE_BITS = 0o777  # a shared file must not make programs that run as somebody 
 
 def attached_files(scene: h5py.Group) -> tuple[str, ...]:
     """Returns the names of all files attached to a scene, such as `src/plume.py`, sorted."""
-    return tuple(sorted(_walk(scene.get(layout.FILES_GROUP))))
+    return tuple(path for path, file in _members(scene) if isinstance(file, h5py.Dataset))
 
 
 def attached_directories(scene: h5py.Group) -> dict[str, int | None]:
     """Returns the directories of attached files with their modes; `None` where it is not known."""
-    found: dict[str, int | None] = {}
-    pending = [("", scene.get(layout.FILES_GROUP))]
-    while pending:
-        prefix, group = pending.pop()
-        if isinstance(group, h5py.Group):
-            if prefix:
-                found[prefix] = _mode(group)
-            pending += [(f"{prefix}/{link}".lstrip("/"), group[link]) for link in text_names(group)]
-    return dict(sorted(found.items()))
+    found = _members(scene)
+    return {path: _mode(group) for path, group in found if isinstance(group, h5py.Group)}
 
 
 def attached_modes(scene: h5py.Group) -> dict[str, int | None]:
     """Returns the mode of each attached file; `None` where it is not known."""
-    group = scene.get(layout.FILES_GROUP)
-    return {name: _mode(group[name]) for name in attached_files(scene)}
+    found = _members(scene)
+    return {path: _mode(file) for path, file in found if isinstance(file, h5py.Dataset)}
 
 
 def set_mode(scene: h5py.Group, path: str, mode: int) -> None:
@@ -74,7 +68,7 @@ def check_attachable(scene: h5py.Group, paths: Iterable[str], where: str) -> Non
     parents = {path: [str(parent) for parent in PurePosixPath(path).parents] for path in new}
     directories = {parent for above in parents.values() for parent in above}
     both = {path for path in directories if path in new or find_file(scene, path) is not None}
-    both |= {path for path in new if next(_walk(_find(scene, path)), "")}
+    both |= {path for path in new if _holds_files(_find(scene, path))}
     for path in sorted(both):
         raise AlreadyExistsError(
             f"cannot attach {', '.join(sorted(new))} to {where}: {path!r} would be a file and a "
@@ -86,7 +80,9 @@ def write_bytes(group: h5py.Group, name: str, content: bytes) -> None:
     """Stores bytes in place of what had this name; groups on the way are created."""
     if name in group:
         del group[name]
-    group.create_dataset(name, data=np.frombuffer(content, np.uint8))
+    parent, _, link = name.rpartition("/")
+    target = group.require_group(parent) if parent else group
+    write_array(target, link, np.frombuffer(content, np.uint8), None, workers=1)
 
 
 def read_bytes(dataset: Any) -> bytes:
@@ -111,13 +107,15 @@ def _find(scene: h5py.Group, path: str) -> Any:
     return member
 
 
-def _walk(root: h5py.Group | None) -> Iterator[str]:
-    """Gives the paths of all datasets below a group."""
-    pending: list[tuple[str, Any]] = [("", root)]
-    while pending:
-        prefix, member = pending.pop()
-        if isinstance(member, h5py.Dataset):
-            yield prefix
-        elif isinstance(member, h5py.Group):
-            links = text_names(member)
-            pending += [(f"{prefix}/{link}".lstrip("/"), member[link]) for link in links]
+def _holds_files(member: Any) -> bool:
+    """Whether this is a directory with a file somewhere below."""
+    return isinstance(member, h5py.Group) and any(
+        isinstance(below, h5py.Dataset) for _, below in walk(member)
+    )
+
+
+def _members(scene: h5py.Group) -> list[tuple[str, Any]]:
+    """Returns the paths of all attached files and directories with their objects, sorted."""
+    group = scene.get(layout.FILES_GROUP)
+    members = walk(group) if isinstance(group, h5py.Group) else ()
+    return sorted(members, key=lambda member: member[0])

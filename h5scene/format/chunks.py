@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -20,7 +21,7 @@ import h5py
 import numpy as np
 
 from h5scene.errors import CorruptDataError, InvalidInputError
-from h5scene.format import deflate
+from h5scene.format import checksums, deflate
 from h5scene.format.filters import (
     MIN_CHUNKED_BYTES,
     Compression,
@@ -111,10 +112,12 @@ def write_array(
         else:
             dataset = create_array(group, name, shape, values.dtype, compression)
             dataset.write_direct_chunk((0,) * len(shape), data)
+            piece = checksums.summed(0, data)
+            checksums.write_checksum(dataset, name, values, _storage(chunk), piece)
         return
 
     dataset = create_array(group, name, shape, values.dtype, compression)
-    fill_array(dataset, values, compression, workers=workers, digits=digits)
+    fill_array(dataset, values, compression, name=name, workers=workers, digits=digits)
 
 
 def fill_array(
@@ -122,25 +125,34 @@ def fill_array(
     values: Array,
     compression: Compression,
     *,
+    name: str,
     workers: int,
     digits: int | None = None,
 ) -> None:
     """Writes the values of a dataset that `create_array` made, as `write_array` does."""
     if compression is None:
+        piece = b""
         if values.size:
             values = values if digits is None else rounded(values, digits)
-            dataset.write(h5py.h5s.ALL, h5py.h5s.ALL, np.asarray(values, order="C"))
+            values = np.asarray(values, order="C")
+            dataset.write(h5py.h5s.ALL, h5py.h5s.ALL, values)
+            piece = checksums.summed(0, values)
+        checksums.write_checksum(dataset, name, values, b"", piece)
         return
     chunk = chunk_shape(values.shape, values.dtype.itemsize)
 
-    def packed(corner: tuple[int, ...]) -> tuple[int, Any]:
+    def packed(corner: tuple[int, ...]) -> tuple[int, Any, bytes]:
         place = tuple(slice(start, start + n) for start, n in zip(corner, chunk, strict=True))
-        return _packed(values[place], chunk, compression, digits)
+        mask, data = _packed(values[place], chunk, compression, digits)
+        return mask, data, checksums.summed(mask, data)
 
     steps = [range(0, size, step) for size, step in zip(values.shape, chunk, strict=True)]
     packed_chunks = in_order(packed, itertools.product(*steps), workers)
-    for corner, (mask, data) in zip(itertools.product(*steps), packed_chunks, strict=True):
+    pieces = bytearray()
+    for corner, (mask, data, piece) in zip(itertools.product(*steps), packed_chunks, strict=True):
         dataset.write_direct_chunk(corner, data, mask)
+        pieces += piece
+    checksums.write_checksum(dataset, name, values, _storage(chunk), bytes(pieces))
 
 
 def _packed(
@@ -162,7 +174,7 @@ def _packed(
 def _write_contiguous(group: h5py.Group, name: str, values: Array, digits: int | None) -> None:
     """Creates a dataset without chunks."""
     dataset = create_array(group, name, values.shape, values.dtype, None)
-    fill_array(dataset, values, None, workers=1, digits=digits)
+    fill_array(dataset, values, None, name=name, workers=1, digits=digits)
 
 
 def create_array(
@@ -183,6 +195,11 @@ def create_array(
         h5py.h5s.create_simple(shape),
         dcpl=creation_properties(shape, dtype.itemsize, compression),
     )
+
+
+def _storage(chunk: tuple[int, ...]) -> bytes:
+    """Returns what the checksum takes of the chunks and filters of a compressed dataset."""
+    return checksums.storage(chunk, (h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_DEFLATE))
 
 
 @lru_cache(maxsize=64)
@@ -216,7 +233,12 @@ def dtype_of_numbers(dataset: Any) -> np.dtype[Any]:
 
 
 def read_array(
-    dataset: Any, dtype: np.dtype[Any], region: Slices | None = None, *, workers: int
+    dataset: Any,
+    dtype: np.dtype[Any],
+    region: Slices | None = None,
+    *,
+    workers: int,
+    name: str | None = None,
 ) -> Array:
     """Returns the values of a dataset of numbers, in the byte order of this machine.
 
@@ -226,15 +248,17 @@ def read_array(
         dtype: What `dataset.dtype` says.
         region: A slice for each axis, with a positive step. Only chunks that it touches are read.
         workers: Number of threads to inflate with.
+        name: Path of the dataset, where it is known.
 
     Raises:
-        CorruptDataError: A chunk is not what the filters of the dataset make.
+        CorruptDataError: A chunk is not what the filters of the dataset make, or all of the dataset
+            is read and does not have its checksum.
     """
     shape = dataset.shape
     region = (slice(None),) * len(shape) if region is None else region
     ranges = tuple(range(size)[part] for size, part in zip(shape, region, strict=True))
     values = new_array(dataset, dtype, tuple(map(len, ranges)))
-    read_into([Reading(dataset, dtype, ranges, values)], workers=workers)
+    read_into([Reading(dataset, dtype, ranges, values, name)], workers=workers)
     return values
 
 
@@ -274,12 +298,19 @@ class Reading:
         ranges: Which entries along each axis.
         values: Where they go: an array of their shape, or a view of one, in the byte order of this
             machine.
+        name: Path of the dataset, where it is known.
     """
 
     dataset: Any
     dtype: np.dtype[Any]
     ranges: tuple[range, ...]
     values: Array
+    name: str | None = None
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether this is all of the dataset, in its order."""
+        return self.ranges == tuple(map(range, self.dataset.shape))
 
 
 def read_into(readings: Iterable[Reading], *, workers: int) -> None:
@@ -288,15 +319,17 @@ def read_into(readings: Iterable[Reading], *, workers: int) -> None:
     The datasets are asked for one by one, in the calling thread, and not kept longer than needed.
 
     Raises:
-        CorruptDataError: A chunk is not what the filters of its dataset make.
+        CorruptDataError: A chunk is not what the filters of its dataset make, or all of a dataset
+            is read and does not have its checksum.
     """
     jobs = _jobs(readings)
     try:
         first = list(itertools.islice(jobs, 2))
         if len(first) < 2:  # starting a thread takes longer
             workers = 1
-        for _ in in_order(_unpack_all, itertools.chain(first, jobs), workers):
-            pass
+        for finished in in_order(_unpack_all, itertools.chain(first, jobs), workers):
+            for reader in finished:
+                reader.check()
     except _DamagedChunkError as error:
         raise CorruptDataError(
             f"a chunk of {_name(error.dataset)} is damaged: {error.cause}"
@@ -308,9 +341,10 @@ def _jobs(readings: Iterable[Reading]) -> Iterator[list[_StoredChunk]]:
     portion: list[_StoredChunk] = []
     portion_bytes = 0
     for reading in readings:
-        reader = None if reading.values.size == 0 else _chunk_reader(reading)
+        expected = checksums.read_checksum(reading.dataset) if reading.is_whole else None
+        reader = None if reading.values.size == 0 else _chunk_reader(reading, expected)
         if reader is None:
-            _read_by_hdf5(reading)
+            _read_by_hdf5(reading, expected)
             continue
         try:
             for chunk in reader.stored(reading):
@@ -320,26 +354,32 @@ def _jobs(readings: Iterable[Reading]) -> Iterator[list[_StoredChunk]]:
                     yield portion
                     portion, portion_bytes = [], 0
         except _MissingChunkError:
-            _read_by_hdf5(reading)  # HDF5 knows what stands for it
+            _read_by_hdf5(reading, expected)  # HDF5 knows what stands for it
     if portion:
         yield portion
 
 
-def _unpack_all(portion: list[_StoredChunk]) -> None:
-    """Puts the wanted parts of chunks where they belong."""
+def _unpack_all(portion: list[_StoredChunk]) -> list[_ChunkReader]:
+    """Puts the wanted parts of chunks where they belong.
+
+    Returns what is to be checked: the readers of datasets that end here. All chunks before these
+    are unpacked when the caller gets this result.
+    """
     for chunk in portion:
         chunk.reader.unpack(chunk)
+    return [chunk.reader for chunk in portion if chunk.reader.ends_with(chunk)]
 
 
-def _chunk_reader(reading: Reading) -> _ChunkReader | None:
+def _chunk_reader(reading: Reading, expected: int | None) -> _ChunkReader | None:
     """Returns what reads the chunks of a dataset; `None` where only HDF5 can."""
     properties = reading.dataset.get_create_plist()
     if properties.get_layout() != h5py.h5d.CHUNKED:
         return None
-    pipeline = _pipeline(properties)
+    filters = _filters(properties)
+    pipeline = _KNOWN_PIPELINES.get(filters)
     if pipeline is None or _hdf5_type(reading.dtype) != reading.dataset.get_type():
         return None
-    return _ChunkReader(reading.dataset, reading.dtype, properties.get_chunk(), pipeline)
+    return _ChunkReader(reading, properties.get_chunk(), filters, pipeline, expected)
 
 
 class _MissingChunkError(Exception):
@@ -360,6 +400,7 @@ class _StoredChunk:
     """What the file holds of a chunk, and which part of it to put where."""
 
     reader: _ChunkReader
+    index: int
     filter_mask: int
     data: Any
     source: tuple[slice, ...]
@@ -370,17 +411,30 @@ class _ChunkReader:
     """Reads chunks of one dataset and undoes its filters."""
 
     def __init__(
-        self, dataset: Any, dtype: np.dtype[Any], chunk: tuple[int, ...], pipeline: _Pipeline
+        self,
+        reading: Reading,
+        chunk: tuple[int, ...],
+        filters: tuple[int, ...],
+        pipeline: _Pipeline,
+        expected: int | None,
     ):
-        self._dataset = dataset
-        self._dtype = dtype
+        self._dataset = reading.dataset
+        self._dtype = reading.dtype
+        self._name = reading.name
         self._chunk = chunk
+        self._filters = filters
         self._pipeline = pipeline
-        self.chunk_bytes = math.prod(chunk) * dtype.itemsize
+        self._expected = expected
+        self._pieces: list[bytes] = []
+        if expected is not None:  # and all chunks are read
+            sizes = zip(reading.dataset.shape, chunk, strict=True)
+            self._pieces = [b""] * math.prod(-(-size // edge) for size, edge in sizes)
+        self.chunk_bytes = math.prod(chunk) * reading.dtype.itemsize
 
     def stored(self, reading: Reading) -> Iterator[_StoredChunk]:
         """Yields the chunks that are to be read, as the file holds them."""
-        for parts in itertools.product(*map(_parts, reading.ranges, self._chunk)):
+        chunks = itertools.product(*map(_parts, reading.ranges, self._chunk))
+        for index, parts in enumerate(chunks):
             corner, source, target = zip(*parts, strict=True)
             info = self._dataset.get_chunk_info_by_coord(corner)
             if info.byte_offset is None:
@@ -391,11 +445,13 @@ class _ChunkReader:
                 )
             # The mask that read_direct_chunk returns is wrong at times (h5py 3.16, HDF5 2.0).
             data = self._dataset.read_direct_chunk(corner)[1]
-            yield _StoredChunk(self, info.filter_mask, data, source, reading.values[target])
+            yield _StoredChunk(self, index, info.filter_mask, data, source, reading.values[target])
 
     def unpack(self, stored: _StoredChunk) -> None:
         """Puts the wanted part of a chunk where it belongs."""
         dtype, data, target = self._dtype, stored.data, stored.target
+        if self._pieces:
+            self._pieces[stored.index] = checksums.summed(stored.filter_mask, data)
         if self._pipeline.undoes_deflate(stored.filter_mask):
             try:
                 data = deflate.inflated(data, self.chunk_bytes)
@@ -415,6 +471,22 @@ class _ChunkReader:
             unshuffle(planes[wanted], foreign)
             target[...] = foreign
 
+    def ends_with(self, stored: _StoredChunk) -> bool:
+        """Whether this is the last chunk, and there is a checksum to check."""
+        return stored.index + 1 == len(self._pieces)
+
+    def check(self) -> None:
+        """Raises CorruptDataError when the dataset, of which all is read, is not what was written.
+
+        Only for the calling thread.
+        """
+        if self._expected is not None:
+            stored_as = checksums.storage(self._chunk, self._filters)
+            pieces = b"".join(self._pieces)
+            checksums.check(
+                self._dataset, self._name, self._expected, self._dtype, stored_as, pieces
+            )
+
     def _damaged(self, what: str) -> _DamagedChunkError:
         """Returns the error for a chunk."""
         return _DamagedChunkError(self._dataset, CorruptDataError(what))
@@ -433,11 +505,69 @@ def _parts(wanted: range, step: int) -> Iterator[tuple[int, slice, slice]]:
         done += len(inside)
 
 
-def _read_by_hdf5(reading: Reading) -> None:
+def _read_by_hdf5(reading: Reading, expected: int | None) -> None:
     """Reads through HDF5, which knows every layout and filter."""
+    _ask_hdf5(reading)
+    if expected is not None:
+        _check_sum(reading, expected)
+
+
+def _check_sum(reading: Reading, expected: int) -> None:
+    """Raises CorruptDataError when a dataset that HDF5 has read whole is not what was written."""
+    dataset, dtype, values = reading.dataset, reading.dtype, reading.values
+    properties = dataset.get_create_plist()
+    if properties.get_layout() != h5py.h5d.CHUNKED:
+        stored = np.asarray(values, dtype, order="C")
+        piece = checksums.summed(0, stored) if values.size else b""
+        checksums.check(dataset, reading.name, expected, dtype, b"", piece)
+        return
+    chunk = properties.get_chunk()
+    pieces = b""
+    for corner in itertools.product(*map(range, [0] * len(chunk), dataset.shape, chunk)):
+        info = dataset.get_chunk_info_by_coord(corner)
+        if info.byte_offset is not None:
+            pieces += checksums.summed(info.filter_mask, dataset.read_direct_chunk(corner)[1])
+    stored_as = checksums.storage(chunk, _filters(properties))
+    checksums.check(dataset, reading.name, expected, dtype, stored_as, pieces)
+
+
+def _check_inflated(reading: Reading) -> None:
+    """Raises when a chunk inflates to more than it should: HDF5 would take memory without end.
+
+    Raises:
+        CorruptDataError: One does.
+    """
+    dataset, properties = reading.dataset, reading.dataset.get_create_plist()
+    if properties.get_layout() != h5py.h5d.CHUNKED:
+        return
+    filters = _filters(properties)
+    if h5py.h5z.FILTER_DEFLATE not in filters:
+        return
+    bit = 1 << filters.index(h5py.h5z.FILTER_DEFLATE)
+    chunk = properties.get_chunk()
+    chunk_bytes = math.prod(chunk) * reading.dtype.itemsize
+    for parts in itertools.product(*map(_parts, reading.ranges, chunk)):
+        corner = tuple(part[0] for part in parts)
+        info = dataset.get_chunk_info_by_coord(corner)
+        if info.byte_offset is None or info.filter_mask & bit:
+            continue
+        inflater = zlib.decompressobj()
+        try:
+            found = inflater.decompress(dataset.read_direct_chunk(corner)[1], chunk_bytes + 1)
+        except zlib.error as error:
+            raise CorruptDataError(f"a chunk of {_name(dataset)} is damaged: {error}") from error
+        if len(found) != chunk_bytes:
+            raise CorruptDataError(
+                f"a chunk of {_name(dataset)} is damaged: it does not have {chunk_bytes} bytes"
+            )
+
+
+def _ask_hdf5(reading: Reading) -> None:
+    """Lets HDF5 read."""
     dataset, values = reading.dataset, reading.values
     if not values.size:
         return
+    _check_inflated(reading)
     if not values.flags.c_contiguous:  # HDF5 writes into nothing else
         values = np.empty(values.shape, values.dtype)
     if values.shape == dataset.shape:
@@ -468,7 +598,6 @@ def _name(dataset: Any) -> str:
     return str(h5py.h5i.get_name(dataset).decode(errors="replace"))
 
 
-def _pipeline(properties: Any) -> _Pipeline | None:
-    """Returns the filters of a dataset; `None` where only HDF5 can undo them."""
-    filters = tuple(properties.get_filter(i)[0] for i in range(properties.get_nfilters()))
-    return _KNOWN_PIPELINES.get(filters)
+def _filters(properties: Any) -> tuple[int, ...]:
+    """Returns HDF5's numbers of the filters of a dataset."""
+    return tuple(properties.get_filter(i)[0] for i in range(properties.get_nfilters()))

@@ -31,6 +31,7 @@ from h5scene.format.objects import read_object, write_object
 from h5scene.format.rounding import max_relative_error
 from h5scene.record import FIELD, Array, FieldDescription, FieldRecord, ObjectRecord
 from h5scene.regions import part_of_parts, runs
+from h5scene.store.gate import check_dataset, open_member, policy_of
 from h5scene.tensors import outlined
 
 if TYPE_CHECKING:
@@ -97,11 +98,13 @@ class StoredFrame:
         dataset: HDF5 identifier of the dataset of the values.
         dtype: Theirs.
         record: The frame with zeros, which take no memory, as its values.
+        name: Path of the dataset, where it is known.
     """
 
     dataset: Any
     dtype: np.dtype[Any]
     record: FieldRecord
+    name: str | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -118,7 +121,7 @@ class StoredFrame:
             ranges = tuple(
                 range(size)[wanted] for size, wanted in zip(self.shape, slices, strict=True)
             )
-            yield Reading(self.dataset, self.dtype, ranges, values[place])
+            yield Reading(self.dataset, self.dtype, ranges, values[place], self.name)
 
 
 def open_frame(
@@ -137,11 +140,12 @@ def open_frame(
     Raises:
         CorruptDataError: The frame is not what FORMAT.md says.
     """
-    opened = h5py.h5o.open(field.id, link.encode())
+    opened = open_member(field, link)
     where = f"{field.name}/{link}"
     if isinstance(opened, h5py.h5d.DatasetID) and not h5py.h5a.exists(opened, _FIELD_TYPE):
         # Nearly every frame; h5py's objects take longer than reading a small one.
-        return _stored_frame(opened, FieldRecord(shared, _NO_VALUES), where)
+        check_dataset(opened, policy_of(field))
+        return _stored_frame(opened, FieldRecord(shared, _NO_VALUES), where, where)
     frame = field[link]
     description = read_description(frame) if layout.FIELD_TYPE_ATTR in frame.attrs else shared
     dataset = values_of(frame).id
@@ -173,7 +177,9 @@ def open_frame(
     return _stored_frame(dataset, FieldRecord(description, _NO_VALUES, geometry, structure), where)
 
 
-def _stored_frame(dataset: Any, record: FieldRecord, where: str) -> StoredFrame:
+def _stored_frame(
+    dataset: Any, record: FieldRecord, where: str, name: str | None = None
+) -> StoredFrame:
     """Returns an open frame; its record gets an outline of the values in the dataset."""
     dtype = dtype_of_numbers(dataset)
     try:
@@ -181,7 +187,7 @@ def _stored_frame(dataset: Any, record: FieldRecord, where: str) -> StoredFrame:
     except ValueError as error:
         raise CorruptDataError(f"{where} says that its sizes are {dataset.shape}") from error
     check_axes(values, record.description.dims, where)
-    return StoredFrame(dataset, dtype, replace(record, values=values))
+    return StoredFrame(dataset, dtype, replace(record, values=values), name)
 
 
 def read_frame(
@@ -202,7 +208,7 @@ def read_frame(
     """
     frame = open_frame(field, link, shared, workers=workers, get_object=get_object)
     if not region:
-        values = read_array(frame.dataset, frame.dtype, workers=workers)
+        values = read_array(frame.dataset, frame.dtype, workers=workers, name=frame.name)
         return replace(frame.record, values=values)
     part = frame.part(region)
     values = new_array(frame.dataset, frame.dtype, part.shape)

@@ -13,6 +13,7 @@ import numpy as np
 
 from h5scene.errors import CorruptDataError
 from h5scene.format import layout
+from h5scene.format.checksums import check_description, description_checksum
 from h5scene.format.groups import read_attribute
 from h5scene.format.json_values import (
     dump_json,
@@ -61,6 +62,13 @@ def attributes_from_description(description: FieldDescription) -> dict[str, Any]
     return attributes
 
 
+def stored_attributes(description: FieldDescription) -> dict[str, Any]:
+    """Returns the description as the attributes to store, with their checksum; raises as above."""
+    attributes = attributes_from_description(description)
+    checksum = np.uint32(description_checksum(attributes))
+    return {**attributes, layout.DESCRIPTION_CHECKSUM_ATTR: checksum}
+
+
 def read_description(source: h5py.Group | h5py.Dataset) -> FieldDescription:
     """Returns the description that stands on a field group or frame.
 
@@ -71,6 +79,8 @@ def read_description(source: h5py.Group | h5py.Dataset) -> FieldDescription:
     """
     found = {name: read_attribute(source, name) for name in layout.DESCRIPTION_ATTRS}
     attrs = {name: value for name, value in found.items() if value is not None}
+    expected = read_attribute(source, layout.DESCRIPTION_CHECKSUM_ATTR)
+    check_description(attrs, expected, source.name)
     try:
         is_grid = attrs[layout.FIELD_TYPE_ATTR] not in (FIELD, TENSOR)
         axes = load_json(attrs[layout.AXES_ATTR]) if is_grid else []

@@ -9,14 +9,13 @@ import numpy as np
 
 from h5scene.errors import CorruptDataError, UnsupportedVersionError
 from h5scene.format import layout
+from h5scene.store.gate import check_member, open_member, read_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
 _KIND = layout.KIND_ATTR.encode()
-_VARIABLE_STRING = h5py.string_dtype()
-_VARIABLE_STRING_TYPE = h5py.h5t.py_create(_VARIABLE_STRING)
 _MAX_FIXED_BYTES = 1 << 12  # all attributes of an object together have 64 KiB
 
 
@@ -52,6 +51,16 @@ def set_text(holder: Any, name: str, text: str) -> None:
     attribute.write(value, mtype=attribute.get_type())
 
 
+def put_json(thing: h5py.Group | h5py.Dataset, name: str, text: str) -> None:
+    """Sets an attribute to JSON text, in place of one that has the name.
+
+    Of a fixed length HDF5 keeps it with a checksum. h5py gives it as bytes, which are JSON as well.
+    """
+    if h5py.h5a.exists(thing.id, name.encode()):
+        h5py.h5a.delete(thing.id, name.encode())
+    set_text(thing.id, name, text)
+
+
 def text_names(names: Iterable[Any]) -> list[str]:
     """Returns the names of members or attributes that are UTF-8; h5py gives others as bytes."""
     return [name for name in names if isinstance(name, str)]
@@ -81,27 +90,16 @@ def member_kind(group: h5py.Group, link: str) -> str | None:
         member = link.encode(errors="surrogateescape")
     except UnicodeEncodeError:
         return None  # no link has this name
-    if not member or b"\0" in member or not h5py.h5o.exists_by_name(group.id, member):
+    if not member or b"\0" in member or not check_member(group, member):
         return None
-    return kind_of(h5py.h5o.open(group.id, member))
+    return kind_of(open_member(group, member))
 
 
 def kind_of(opened: Any) -> str | None:
     """Returns what a group, given by its HDF5 identifier, says it is; `None` for all else."""
     if not isinstance(opened, h5py.h5g.GroupID) or not h5py.h5a.exists(opened, _KIND):
         return None
-    attribute = h5py.h5a.open(opened, _KIND)
-    kind = attribute.get_type()
-    if not isinstance(kind, h5py.h5t.TypeStringID) or attribute.shape != ():
-        return None
-    if kind.is_variable_str():  # h5py would make a dtype for each, which takes as long as all else
-        value = np.empty((), _VARIABLE_STRING)
-        attribute.read(value, _VARIABLE_STRING_TYPE)
-    else:
-        value = np.empty((), attribute.dtype)
-        attribute.read(value)
-    text = value.item()
-    return text.decode(errors="surrogateescape") if isinstance(text, bytes) else str(text)
+    return read_text(h5py.h5a.open(opened, _KIND))
 
 
 def check_mark(group: h5py.Group, kind: str) -> None:

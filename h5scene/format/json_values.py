@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,9 @@ _DTYPES = {"bool", *_INTEGERS, "float16", "float32", "float64", "complex64", "co
 _JSON_TYPES = {"b": (bool,), "i": (int,), "u": (int,), "f": (int, float)}
 _NOT_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 _NAN_BITS = "NaN:"
+_MAX_DEPTH = 1000
+_BRACKETS = re.compile(r'[\[\]{}]|"(?:[^"\\]|\\.)*"')
+"""Brackets, and whole strings, in which they mean nothing."""
 
 
 def dump_json(value: Any, what: str) -> str:
@@ -65,8 +69,10 @@ def load_json(text: str) -> Any:
     """Returns the value of JSON text, its tensors as `TensorRecord`.
 
     Raises:
-        CorruptDataError: The text is not JSON, or a tagged object in it is not what FORMAT.md says.
+        CorruptDataError: The text is not JSON, is nested more than 1,000 times, or a tagged object
+            in it is not what FORMAT.md says.
     """
+    _check_depth(text)
     try:
         return json.loads(text, object_hook=_untag, parse_constant=_reject_constant)
     except CorruptDataError:
@@ -75,11 +81,23 @@ def load_json(text: str) -> Any:
         raise CorruptDataError(f"not JSON: {error}") from error
 
 
+def _check_depth(text: Any) -> None:
+    """Raises CorruptDataError for nesting that could exhaust the stack of whoever parses it."""
+    if not isinstance(text, str) or text.count("[") + text.count("{") <= _MAX_DEPTH:
+        return
+    depth = 0
+    for token in _BRACKETS.finditer(text):
+        depth += {"[": 1, "{": 1, "]": -1, "}": -1}.get(token[0], 0)
+        if depth > _MAX_DEPTH:
+            raise CorruptDataError(f"JSON is nested more than {_MAX_DEPTH} times")
+
+
 def is_json(text: str) -> bool:
     """Whether the text is strict JSON, whatever it stands for."""
     try:
+        _check_depth(text)
         json.loads(text, parse_constant=_reject_constant)
-    except (ValueError, RecursionError):
+    except (ValueError, RecursionError):  # and CorruptDataError
         return False
     return True
 

@@ -48,6 +48,10 @@ DESCRIPTION_ATTRS: Final = (
     FIELD_ATTRS_ATTR,
 )
 
+# Attributes of datasets of numbers, and of what has a description.
+CHECKSUM_ATTR: Final = "checksum"
+DESCRIPTION_CHECKSUM_ATTR: Final = "description_checksum"
+
 # Attributes of objects that are made of several arrays, and of these.
 CONTENT_HASH_ATTR: Final = "content_hash"
 SIZES_ATTR: Final = "sizes"
@@ -89,8 +93,8 @@ STATISTICS_COLUMNS: Final = ("count", "mean", "variance", "min", "max")
 # Attributes of a scene group that are not properties.
 SCENE_ATTRS: Final = frozenset({KIND_ATTR, ENCODING_ATTR})
 
-MAX_PROPERTY_ATTR_BYTES: Final = 1 << 20
-"""Longer JSON goes to the properties dataset. Readers tried took 10 MB; few expect it."""
+MAX_PROPERTY_ATTR_BYTES: Final = 4000
+"""Longer JSON goes to the properties dataset. HDF5 keeps larger attributes without a checksum."""
 MAX_BOUNDARY_TENSOR_BYTES: Final = 4096
 """Larger tensors in a boundary are datasets of the frame."""
 MAX_NAME_BYTES: Final = 1024

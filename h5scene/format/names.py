@@ -161,6 +161,11 @@ def scene_link(name: str) -> str:
     return name
 
 
+def may_be_listed(link: str) -> bool:
+    """Whether a name found in a file is one that people and file systems can be given."""
+    return link.isprintable() and link not in ("", ".", "..") and not {"/", "\\"} & set(link)
+
+
 def attached_file_link(name: str) -> str:
     """Returns `name`, a path relative to the scene such as `src/plume.py`, which can be attached.
 

@@ -29,6 +29,7 @@ from h5scene.format.groups import (
 from h5scene.format.json_values import dump_json, load_json
 from h5scene.format.names import frame_of_link
 from h5scene.objects import ObjectRecord, without_repetition
+from h5scene.store.gate import open_member, read_text
 from h5scene.tensors import DimSpec, TensorRecord, dims_from_json, dims_to_json
 
 if TYPE_CHECKING:
@@ -139,10 +140,14 @@ class _Reader:
         """Returns one member; None where it is not ours."""
         if group.get(name, getlink=True).__class__ is not h5py.HardLink:
             return None
+        opened = open_member(group, name)
+        if not h5py.h5a.exists(opened, layout.DIMS_ATTR.encode()) and not isinstance(
+            opened, h5py.h5g.GroupID
+        ):
+            return None
         member = group[name]
         if isinstance(member, h5py.Dataset):
-            dims = read_attribute(member, layout.DIMS_ATTR)
-            return None if dims is None else self._tensor(member, dims)
+            return self._tensor(member, read_attribute(member, layout.DIMS_ATTR))
         if isinstance(member, h5py.Group) and layout.KIND_ATTR in member.attrs:
             return self.read(member, depth + 1)
         return None
@@ -296,22 +301,15 @@ class SharedObjects:
         """Returns the hash of the object at a path; None where there is none."""
         name = layout.CONTENT_HASH_ATTR.encode()
         try:
-            if not h5py.h5a.exists(self._h5.id, name, obj_name=path.encode()):
-                return None
-            attribute = h5py.h5a.open(self._h5.id, name, obj_name=path.encode())
-            if attribute.shape != () or not isinstance(attribute.get_type(), h5py.h5t.TypeStringID):
-                return None
-            value = np.empty((), attribute.dtype)
-            attribute.read(value)
-        except (KeyError, ValueError, RuntimeError, UnicodeEncodeError):
+            member = open_member(self._h5, path)  # the path may come from the file
+            return read_text(h5py.h5a.open(member, name)) if h5py.h5a.exists(member, name) else None
+        except (KeyError, ValueError, RuntimeError, UnicodeEncodeError):  # and FormatError
             return None  # no such path any more
-        text = value.item()
-        return text.decode(errors="replace") if isinstance(text, bytes) else str(text)
 
     def _exists(self, path: str) -> bool:
         """Whether there is something at a path."""
         try:
-            return has_member(self._h5, path)
+            return path in self._h5
         except (KeyError, ValueError, RuntimeError):
             return False
 
@@ -333,8 +331,11 @@ class SharedObjects:
         if ("indexed", digest) in self._cache:
             return
         index = self._h5.require_group(layout.OBJECTS_GROUP)
-        if has_member(index, digest) and self._hash_at(f"{index.name}/{digest}") != digest:
-            del index[digest]
+        if has_member(index, digest):
+            link = index.get(digest, getlink=True)
+            target = link.path.lstrip("/") if isinstance(link, h5py.SoftLink) else ""
+            if self._hash_at(target) != digest:
+                del index[digest]
         if not has_member(index, digest):
             index[digest] = h5py.SoftLink(f"/{path}")
         self._cache["indexed", digest] = True

@@ -15,7 +15,7 @@ from h5scene.errors import CorruptDataError, FormatError
 from h5scene.format import layout
 from h5scene.format.chunks import write_array
 from h5scene.format.codec import check_dtype, read_values
-from h5scene.format.groups import read_attribute, text_names
+from h5scene.format.groups import put_json, read_attribute, text_names
 from h5scene.format.json_values import dump_json, load_json
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def write_arrays(
         is_fortran = array.flags.f_contiguous and not array.flags.c_contiguous
         order = "F" if is_fortran else "C"
         described.append({"name": member, "dtype": array.dtype.str, "order": order})
-    group.attrs[layout.MEMBERS_ATTR] = dump_json(described, layout.MEMBERS_ATTR)
+    put_json(group, layout.MEMBERS_ATTR, dump_json(described, layout.MEMBERS_ATTR))
 
 
 def read_arrays(scene: h5py.Group, name: str, *, workers: int = 1) -> dict[str, Array]:

@@ -13,7 +13,7 @@ import h5py
 from h5scene.errors import CorruptDataError, InvalidNameError
 from h5scene.format import layout
 from h5scene.format.attached_files import read_bytes, write_bytes
-from h5scene.format.groups import read_attribute, text_names
+from h5scene.format.groups import put_json, read_attribute, text_names
 from h5scene.format.json_values import dump_json, is_json, load_json
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def write_properties(scene: h5py.Group, texts: Mapping[str, str], *, replace: bo
     for name, text in texts.items():
         in_dataset.pop(name, None)
         if _fits_attribute(scene, name, text):
-            scene.attrs[name] = text
+            put_json(scene, name, text)
         else:
             in_dataset[name] = text
             _remove_attributes(scene, [name])

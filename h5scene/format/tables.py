@@ -10,7 +10,7 @@ import numpy as np
 from h5scene.errors import CorruptDataError
 from h5scene.format import layout
 from h5scene.format.codec import read_values
-from h5scene.format.groups import read_attribute, text_names
+from h5scene.format.groups import put_json, read_attribute, text_names
 from h5scene.format.json_values import dump_json, load_json
 
 if TYPE_CHECKING:
@@ -35,8 +35,9 @@ def append_row(group: h5py.Group, name: str, columns: Sequence[str], row: Sequen
             maxshape=(None, len(columns)),
             dtype=np.float64,
             chunks=(_CHUNK_ROWS, len(columns)),
+            fletcher32=True,
         )
-        table.attrs[layout.COLUMNS_ATTR] = dump_json(list(columns), layout.COLUMNS_ATTR)
+        put_json(table, layout.COLUMNS_ATTR, dump_json(list(columns), layout.COLUMNS_ATTR))
     check_table(table)
     rows = table.shape[0]
     table.resize(rows + 1, axis=0)
@@ -52,8 +53,9 @@ def write_table(group: h5py.Group, name: str, columns: Sequence[str], rows: Arra
         data=np.asarray(rows, np.float64),
         maxshape=(None, len(columns)),
         chunks=(_CHUNK_ROWS, len(columns)),
+        fletcher32=True,
     )
-    table.attrs[layout.COLUMNS_ATTR] = dump_json(list(columns), layout.COLUMNS_ATTR)
+    put_json(table, layout.COLUMNS_ATTR, dump_json(list(columns), layout.COLUMNS_ATTR))
 
 
 def put_row(group: h5py.Group, name: str, columns: Sequence[str], row: Sequence[float]) -> None:

@@ -93,7 +93,7 @@ class SceneTree:
         """Whether there is a scene of this name; false when something else has the name."""
         key = ("scene", scene)
         if key not in self._cache:
-            if not scene or "/" in scene or scene.startswith(layout.RESERVED_PREFIX):
+            if not names.may_be_listed(scene) or scene.startswith(layout.RESERVED_PREFIX):
                 return False
             if groups.member_kind(self.h5, scene) != layout.SCENE_KIND:
                 return False
@@ -143,7 +143,11 @@ class SceneTree:
         """Returns the names of the fields of a scene, sorted."""
         group = self.scene(scene)
         found = groups.text_names(group)
-        links = (link for link in found if not link.startswith(layout.RESERVED_PREFIX))
+        links = (
+            link
+            for link in found
+            if not link.startswith(layout.RESERVED_PREFIX) and names.may_be_listed(link)
+        )
         kinds = {link: groups.member_kind(group, link) for link in links}
         return tuple(sorted(link for link, kind in kinds.items() if kind == layout.FIELD_KIND))
 
@@ -211,7 +215,7 @@ class SceneTree:
             codec.check_member(member, f"{key} of field {name!r}")
         attributes: dict[str, Any] = {}
         if not self._has_field(scene, link) or not self._is_described(scene, link, described):
-            attributes = descriptions.attributes_from_description(described)
+            attributes = descriptions.stored_attributes(described)
         return PlannedFrame(
             scene=scene,
             name=name,

@@ -19,6 +19,7 @@ from h5scene.errors import CorruptDataError, FormatError
 from h5scene.format import attached_files, groups, layout, names, plain_arrays, properties
 from h5scene.format.json_values import load_json
 from h5scene.record import TensorRecord
+from h5scene.store.gate import open_link
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,6 +30,7 @@ SAMPLED_FRAMES = 9
 """Frames of a field that are measured, spread over all of them."""
 
 # What h5py raises for objects that are damaged, or are not what they should be.
+_CHECKSUMS = (layout.CHECKSUM_ATTR, layout.DESCRIPTION_CHECKSUM_ATTR)
 _DAMAGE = (FormatError, KeyError, OSError, RuntimeError, ValueError, TypeError, AttributeError)
 
 
@@ -244,6 +246,8 @@ def read_attributes(
                 source = member
         found = {}
         for key in groups.text_names(source.attrs):
+            if key in _CHECKSUMS:
+                continue
             if key in layout.SCENE_ATTRS:
                 continue
             value = groups.read_attribute(source, key)
@@ -307,7 +311,7 @@ def _scene(name: str, group: Any, *, is_brief: bool, is_exact: bool) -> SceneSum
         if text.startswith(layout.RESERVED_PREFIX):
             continue
         try:
-            member = h5py.h5o.open(group, link)
+            member = open_link(group, link)
         except _DAMAGE as error:
             fields.append(FieldSummary(text, problem=_said(error)))
             continue
@@ -406,9 +410,9 @@ def _field(
 def _values(field_group: Any, frame: int) -> Any:
     """Returns the dataset of the values of a frame, as HDF5's identifier."""
     link = names.frame_link(frame).encode()
-    opened = h5py.h5o.open(field_group, link)
+    opened = open_link(field_group, link)
     if isinstance(opened, h5py.h5g.GroupID):
-        opened = h5py.h5o.open(opened, layout.VALUES_DATASET.encode())
+        opened = open_link(opened, layout.VALUES_DATASET.encode())
     if not isinstance(opened, h5py.h5d.DatasetID):
         raise CorruptDataError(f"frame {frame} has no values")
     return opened

@@ -10,13 +10,13 @@ import contextlib
 import errno
 import os
 import stat
-from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from h5scene.errors import NotFoundError, ReadOnlyError, StorageError, UnsafeFileError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
 PART_SUFFIX = ".h5scene-part"
 """Of files that are being written. One that is left over after a crash is no data."""
@@ -29,17 +29,6 @@ _NO_WAITING = getattr(os, "O_NONBLOCK", 0)
 _DEVICES = {"con", "prn", "aux", "nul", "conin$", "conout$", "clock$"} | {
     f"{name}{digit}" for name in ("com", "lpt") for digit in "0123456789¹²³"
 }
-
-
-def memory_bytes() -> int:
-    """Returns how much memory this machine has, or the group of processes may use."""
-    try:
-        found = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (ValueError, OSError, AttributeError):
-        found = 1 << 32
-    with contextlib.suppress(OSError, ValueError):
-        found = min(found, int(Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii")))
-    return found
 
 
 @contextlib.contextmanager

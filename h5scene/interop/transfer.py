@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from h5scene.errors import H5SceneError, InvalidInputError
-from h5scene.interop.safe_files import memory_bytes
+from h5scene.store.system import memory_bytes
 
 if TYPE_CHECKING:
     from h5scene.format.filters import Compression

@@ -15,6 +15,9 @@ from h5scene.errors import (
     StorageError,
 )
 
+# What h5py raises where HDF5 fails, or where it has no NumPy type for what stands in the file.
+_OF_H5PY = (OSError, RuntimeError, KeyError, ValueError, TypeError, OverflowError)
+
 
 def from_system(error: OSError, doing: str, path: str) -> H5SceneError:
     """Returns what a failed system call means: `doing` completes the sentence "cannot ...".
@@ -47,6 +50,10 @@ def from_pager(error: BaseException, path: str) -> BaseException:
             errno=error.errno,
             file=path,
         )
+    if isinstance(error, OverflowError):
+        return CorruptDataError(
+            f"{path} is damaged: HDF5 looks for something where no file has anything", file=path
+        )
     return error
 
 
@@ -56,7 +63,9 @@ def from_hdf5(error: BaseException, path: str) -> BaseException:
     Only what h5py itself raised is changed, and only the classes that it uses for failures inside
     HDF5: a KeyError for a missing name stays what it is.
     """
-    if isinstance(error, H5SceneError) or type(error) not in (OSError, RuntimeError):
+    if isinstance(error, H5SceneError) or type(error) not in _OF_H5PY:
+        return error
+    if isinstance(error, KeyError) and (not error.args or "doesn't exist" in str(error.args[0])):
         return error
     traceback = error.__traceback__
     if traceback is None:

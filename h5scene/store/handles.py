@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
     import h5py
 
+    from h5scene.store.gate import SafeFile
+
 T = TypeVar("T")
 
 _the_file = operator.attrgetter("file")
@@ -71,7 +73,8 @@ class Store:
         A transaction inside a transaction of the same thread joins it: there is one commit, at the
         end of the outermost one. An exception that leaves an inner level and is caught by the
         outer one spoils the whole transaction, unless it is one of this package's own, which are
-        raised before anything is changed (all but StorageError and InternalError).
+        raised before anything is changed (all but CorruptDataError, UnsafeFileError, StorageError
+        and InternalError).
 
         While a transaction is open the cyclic garbage collector is paused, and signal handlers run
         only between the calls of HDF5.
@@ -96,7 +99,7 @@ class Store:
         return Transaction(self, durability, lock_timeout_s)
 
     @runs_user_code
-    def read(self, function: Callable[[h5py.File], T], *, lock_timeout_s: float = 60.0) -> T:
+    def read(self, function: Callable[[SafeFile], T], *, lock_timeout_s: float = 60.0) -> T:
         """Returns what `function` returns for one committed state of the file.
 
         Inside a transaction of this thread it sees what the transaction has written so far.
@@ -104,7 +107,7 @@ class Store:
         again. It must not keep h5py objects.
 
         Args:
-            function: Takes the `h5py.File`, only reads.
+            function: Takes the open file, an `h5py.File` behind the gate, and only reads.
             lock_timeout_s: How long to wait for other threads, and for programs without h5scene
                 that write the file.
 

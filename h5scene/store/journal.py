@@ -78,11 +78,11 @@ def read_journal(disk: Disk, header: Header) -> list[Run] | None:
         return None
     runs: list[Run] = []
     position = 0
-    while position < len(data):
+    while position + _ENTRY.size <= len(data):
         offset, count = _ENTRY.unpack_from(data, position)
         position += _ENTRY.size
         if offset < USER_BLOCK_BYTES or offset + count > header.end or position + count > len(data):
             return None
         runs.append((offset, data[position : position + count]))
         position += count
-    return runs
+    return runs if position == len(data) else None

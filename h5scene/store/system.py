@@ -7,11 +7,13 @@ delay or fail single operations.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import struct
 import sys
 import threading
+from functools import lru_cache
 from typing import Any
 
 fcntl: Any
@@ -297,3 +299,18 @@ def sync_directory(path: str) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
+
+
+@lru_cache(maxsize=1)
+def memory_bytes() -> int:
+    """Returns how much memory this machine has, or the group of processes may use."""
+    try:
+        found = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (ValueError, OSError, AttributeError):
+        found = 1 << 32
+    with (
+        contextlib.suppress(OSError, ValueError),
+        open("/sys/fs/cgroup/memory.max", encoding="ascii") as file,
+    ):
+        found = min(found, int(file.read()))
+    return found

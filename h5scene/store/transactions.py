@@ -4,19 +4,27 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from h5scene.errors import H5SceneError, InternalError, StorageError
+from h5scene.errors import (
+    CorruptDataError,
+    H5SceneError,
+    InternalError,
+    StorageError,
+    UnsafeFileError,
+)
 from h5scene.store.failures import from_hdf5, from_pager
 from h5scene.store.safety import Guard, collect_if_due
 
 if TYPE_CHECKING:
     from types import TracebackType
 
-    import h5py
-
     from h5scene.store.channel import Channel
+    from h5scene.store.gate import SafeFile
     from h5scene.store.handles import Store
 
 Durability: TypeAlias = Literal["process", "power"]
+
+# Damage is met in the middle of a change as well.
+_HALF_DONE = (StorageError, InternalError, CorruptDataError, UnsafeFileError)
 
 
 class OpenTransaction:
@@ -36,7 +44,7 @@ class OpenTransaction:
         self.spoilt_by: BaseException | None = None
 
     @property
-    def file(self) -> h5py.File:
+    def file(self) -> SafeFile:
         """The file to write to."""
         view = self.channel.view
         if view is None:
@@ -76,8 +84,8 @@ class OpenTransaction:
             raise from_pager(kept, self.channel.path) from (error or kept)
         if error is None:
             return
-        # Errors of ours are raised before anything is changed, except these two kinds.
-        if not isinstance(error, H5SceneError) or isinstance(error, (StorageError, InternalError)):
+        # Errors of ours are raised before anything is changed, except these kinds.
+        if not isinstance(error, H5SceneError) or isinstance(error, _HALF_DONE):
             self.spoilt_by = self.spoilt_by or error
 
     def leave_outermost(self, error: BaseException | None) -> None:
@@ -114,7 +122,7 @@ class Transaction:
         self._guard = Guard()
         self._open: OpenTransaction | None = None
 
-    def __enter__(self) -> h5py.File:
+    def __enter__(self) -> SafeFile:
         self._guard.__enter__()
         try:
             self._open = self._store.enter_transaction(self._timeout_s, sync=self._sync)

@@ -12,6 +12,7 @@ import h5py
 from h5scene.errors import BusyError, CorruptDataError, H5SceneError, NotASceneFileError
 from h5scene.store import recovery, system
 from h5scene.store.failures import from_pager, from_system
+from h5scene.store.gate import SafeFile
 from h5scene.store.locks import SideLocks, doze
 from h5scene.store.userblock import HEAD_BYTES, superblock_offset
 
@@ -220,7 +221,7 @@ def close_graveyard() -> None:
             continue
 
 
-def open_hdf5(pager: Pager, *, is_writable: bool) -> h5py.File:
+def open_hdf5(pager: Pager, *, is_writable: bool) -> SafeFile:
     """Returns the file that HDF5 sees through a pager.
 
     Raises:
@@ -251,7 +252,7 @@ def open_hdf5(pager: Pager, *, is_writable: bool) -> h5py.File:
         # The list refers to the pager. Kept alive by the frame of an exception until Python has
         # ended, it would be released by HDF5 into an interpreter that is gone.
         access.close()
-    file = h5py.File(identifier)
+    file = SafeFile(identifier)
     pager.is_open = True
     if pager.error is not None:
         pager.give_up()

@@ -464,7 +464,7 @@ class TestNoPickle:
         scene.put_properties(a=random_tensor(spatial(x=2)))
         for name, (attrs, array) in h5scene.contents().items():
             for value in (*attrs.values(), array):
-                is_plain = value is None or isinstance(value, str)
+                is_plain = value is None or isinstance(value, (str, bytes))
                 assert is_plain or np.asarray(value).dtype.kind in "biufc", name
 
 

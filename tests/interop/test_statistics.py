@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -219,7 +220,8 @@ def test_table_is_readable_without_h5scene(path: Path) -> None:
     read(path)
     with h5py.File(path) as h5:
         table = h5[f"{SCENE}/_statistics/v"]
-        assert table.attrs["columns"] == '["frame", "count", "mean", "variance", "min", "max"]'
+        columns = ["frame", "count", "mean", "variance", "min", "max"]
+        assert json.loads(table.attrs["columns"]) == columns
         assert table[0, :2].tolist() == [42, 63]
         assert table[0, 2:4] == pytest.approx([values.mean(dtype=float), values.var(dtype=float)])
         assert table[0, 4:].tolist() == [values.min(), values.max()]

@@ -108,7 +108,7 @@ def test_one_file_is_found_without_a_look_at_the_others(
     scene: h5py.Group, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     attach(scene, "src/a", "src/b/c", "log")
-    monkeypatch.setattr("h5scene.format.attached_files._walk", None)
+    monkeypatch.setattr("h5scene.format.attached_files.walk", None)
     for path in ("src/a", "src/b/c", "log"):
         found = find_file(scene, path)
         assert found is not None

@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from h5scene.errors import CorruptDataError
-from h5scene.format import chunks, deflate
+from h5scene.format import checksums, chunks, deflate
 from h5scene.format.chunks import read_array, write_array
 from h5scene.format.filters import chunk_shape
 from tests.strategies import DTYPES
@@ -420,6 +420,7 @@ def test_hdf5_is_used_by_the_calling_thread_alone(
 
     create, shuffled = chunks.create_array, chunks.shuffled
     monkeypatch.setattr(chunks, "create_array", lambda *args: Dataset(create(*args)))
+    monkeypatch.setattr(checksums, "write_checksum", lambda *args: None)
 
     def noted(values: Any) -> Any:
         packers.add(threading.get_ident())
@@ -458,6 +459,7 @@ def test_chunks_in_memory_are_few(file: h5py.File, monkeypatch: pytest.MonkeyPat
         return pack(*args)
 
     monkeypatch.setattr(chunks, "create_array", lambda *args: Dataset())
+    monkeypatch.setattr(checksums, "write_checksum", lambda *args: None)
     monkeypatch.setattr(chunks, "_packed", counted)
     values = smooth((3000, 1000))
     assert np.prod(values.shape) / np.prod(chunk_shape(values.shape, 4)) > 10

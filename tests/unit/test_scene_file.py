@@ -607,7 +607,7 @@ def test_a_frame_that_is_written_again_is_replaced(file: SceneFile, path: Path) 
     file.close()
     with h5py.File(path) as h5:
         assert isinstance(h5[S0]["smoke/000000"], h5py.Dataset)
-        assert list(h5[S0]["smoke/000000"].attrs) == []  # described by its field again
+        assert list(h5[S0]["smoke/000000"].attrs) == ["checksum"]  # described by its field again
 
 
 def test_frames_of_a_field_share_its_description(file: SceneFile, path: Path) -> None:
@@ -1318,11 +1318,25 @@ def test_damage_in_one_scene_leaves_others_unchanged(
 ) -> None:
     change(path, lambda h5: damage(h5[S1]))
     before = content(path)
-    with file.transaction():  # which goes on, as after all errors that come before a change
-        with pytest.raises(CorruptDataError) as caught:
-            write(file)
-        assert (caught.value.file, caught.value.location) == (str(path), f"/{S1}")
-        assert file.properties(S0) == {"dt": 0.5, "kind": "in the dataset"}
+    with pytest.raises(CorruptDataError) as caught:
+        write(file)
+    assert (caught.value.file, caught.value.location) == (str(path), f"/{S1}")
+    assert file.properties(S0) == {"dt": 0.5, "kind": "in the dataset"}
+    assert content(path) == before
+
+
+def test_damage_undoes_the_whole_transaction(file: SceneFile, path: Path) -> None:
+    change(path, lambda h5: no_table(h5[S1]))
+    before = content(path)
+
+    def remove_and_go_on() -> None:
+        with file.transaction():
+            file.remove_scenes([S0])
+            with pytest.raises(CorruptDataError):  # caught, where nobody can know what is done
+                file.put_times(0, {S1: 9.0})
+
+    with pytest.raises(H5SceneError, match="rolled back"):
+        remove_and_go_on()
     assert content(path) == before
 
 
@@ -1331,6 +1345,7 @@ def test_a_change_by_another_program_is_seen(file: SceneFile, path: Path) -> Non
 
     def edit(h5: h5py.File) -> None:
         h5[S0]["smoke"].attrs["lower"] = [-1.0, -1.0]
+        del h5[S0]["smoke"].attrs["description_checksum"]
         h5.move(S1, "moved")
 
     change(path, edit)

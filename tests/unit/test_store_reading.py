@@ -293,17 +293,18 @@ def test_links_into_other_files_are_not_followed(store, tmp_path):
     layout = h5py.VirtualLayout((10,), "i8")
     layout[:] = h5py.VirtualSource(str(tmp_path / "secret.h5"), "secret", (10,))
     with store.transaction() as file:
+        file["soft"] = h5py.SoftLink("/mine")
         file["link"] = h5py.ExternalLink("secret.h5", "/secret")
         file["own"] = h5py.ExternalLink("runs.h5", "/")
         file.create_virtual_dataset("virtual", layout)
         file["mine"] = 1
-    for name in ("link", "own", "virtual"):
-        with pytest.raises(UnsafeFileError, match="refers to another file"):
+    for name in ("soft", "link", "own", "virtual"):
+        with pytest.raises(UnsafeFileError, match=r"is not followed|of another file"):
             store.read(lambda file, name=name: file[name][()])
         with pytest.raises(UnsafeFileError), store.transaction() as file:
             file["never"] = np.zeros(1000)
             file[name][()]
-    assert store.read(sorted) == ["link", "mine", "own", "virtual"]
+    assert store.read(sorted) == ["link", "mine", "own", "soft", "virtual"]
     with h5py.File(store.path) as file:
         np.testing.assert_array_equal(file["link"], np.arange(10))
 

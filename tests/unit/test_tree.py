@@ -77,11 +77,11 @@ def test_a_scene_and_its_field_are_marked(tree: SceneTree, h5: h5py.File) -> Non
     assert h5["s/smoke"].attrs["encoding_version"] == "1.0"
 
 
-def test_a_second_frame_costs_a_dataset_without_attributes(tree: SceneTree, h5: h5py.File) -> None:
+def test_a_second_frame_costs_a_dataset_and_its_checksum(tree: SceneTree, h5: h5py.File) -> None:
     write(tree, "s", "smoke", 1, centered(2.0))
-    assert list(h5["s/smoke/000001"].attrs) == []
+    assert list(h5["s/smoke/000001"].attrs) == ["checksum"]
     write(fresh(h5), "s", "smoke", 2, centered(3.0))
-    assert list(h5["s/smoke/000002"].attrs) == []
+    assert list(h5["s/smoke/000002"].attrs) == ["checksum"]
 
 
 def test_a_frame_that_differs_is_described_on_its_own(tree: SceneTree, h5: h5py.File) -> None:
