@@ -87,9 +87,14 @@ class SceneTree:
 
     def scene_names(self) -> tuple[str, ...]:
         """Returns the names of all scenes, sorted."""
-        found = groups.links_of_kind(self.h5, layout.SCENE_KIND, names.may_be_used)
+        known = [link for link in groups.link_names(self.h5) if ("scene", link) in self._cache]
+        found = groups.links_of_kind(
+            self.h5,
+            layout.SCENE_KIND,
+            lambda link: ("scene", link) not in self._cache and names.may_be_used(link),
+        )
         self._cache.update((("scene", scene), True) for scene in found)
-        return found
+        return tuple(sorted((*known, *found)))
 
     def has_scene(self, scene: str) -> bool:
         """Whether there is a scene of this name; false when something else has the name."""
