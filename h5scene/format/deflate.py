@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from h5scene.errors import CorruptDataError
+from h5scene.store.datasets import MAX_DEFLATE_RATIO
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -45,9 +46,6 @@ Effort: TypeAlias = Literal["fast", "small"]
 
 LEVELS: dict[Effort, int] = {"fast": 1, "small": 9}
 """Levels of zlib; also what the filter of a dataset says of itself."""
-
-MAX_RATIO = 1032
-"""A deflate stream cannot inflate to more than this many times its length (258 bytes in 2 bits)."""
 
 _HEADER = np.frombuffer(b"\x78\x01", np.uint8)  # of a zlib stream: window of 32 KiB, fastest
 _LAST_BLOCK = b"\x03\x00"  # an empty one
@@ -95,7 +93,7 @@ def inflated(stream: Any, byte_count: int) -> Bytes:
     Raises:
         CorruptDataError: It is no zlib stream, its checksum is wrong, or it is longer or shorter.
     """
-    if byte_count > MAX_RATIO * len(stream):
+    if byte_count > MAX_DEFLATE_RATIO * len(stream):
         raise CorruptDataError(
             f"{len(stream)} bytes of compressed data cannot stand for {byte_count} bytes"
         )

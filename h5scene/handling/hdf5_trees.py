@@ -15,12 +15,14 @@ import h5py
 import numpy as np
 
 from h5scene.errors import CorruptDataError, UnsupportedFieldError
-from h5scene.format import codec, layout
+from h5scene.format import layout
 from h5scene.format.chunks import create_array, fill_array
 from h5scene.format.filters import MIN_CHUNKED_BYTES
+from h5scene.format.readings import read_array
 from h5scene.record import same_bits
 from h5scene.store import interruption_point
-from h5scene.store.gate import check_dataset
+from h5scene.store.access import TRUSTED
+from h5scene.store.datasets import check_dataset
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -112,7 +114,7 @@ class TreeCopy:
             source, target = h5py.h5d.open(from_, link), h5py.h5d.open(to, new_link)
             if is_packed and self.packing is not None:
                 workers = self.packing.workers
-                values = codec.read_values(h5py.Dataset(source), workers=workers)
+                values = read_array(check_dataset(source), workers=workers)
                 name = new_link.decode(errors="surrogateescape")
                 compression = self.packing.compression
                 fill_array(target, values, compression, name=name, workers=workers)
@@ -381,11 +383,11 @@ def _check_dataset(a: Any, b: Any, where: str, workers: int) -> None:
         if not _same_other_data(a, b, kind):
             raise CorruptDataError(f"the copy of {where} has other values")
         return
-    x, y = h5py.Dataset(a), h5py.Dataset(b)
+    x, y = (check_dataset(one, TRUSTED) for one in (a, b))
     for region in _slabs(shape, a.dtype.itemsize):
         interruption_point()
-        values = codec.read_values(x, region, workers=workers)
-        if not same_bits(values, codec.read_values(y, region, workers=workers)):
+        values = read_array(x, region, workers=workers)
+        if not same_bits(values, read_array(y, region, workers=workers)):
             raise CorruptDataError(f"the copy of {where} has other values")
 
 
