@@ -56,7 +56,7 @@ def storage(chunk: tuple[int, ...], filters: tuple[int, ...]) -> bytes:
 
 
 def write_checksum(dataset: Any, name: str, values: Array, stored_as: bytes, pieces: bytes) -> None:
-    """Notes the checksum of a dataset that has been written.
+    """Notes the checksum of a dataset that has been written, and has none yet.
 
     Args:
         dataset: HDF5 identifier.
@@ -66,8 +66,6 @@ def write_checksum(dataset: Any, name: str, values: Array, stored_as: bytes, pie
         pieces: `summed` of each piece, in order.
     """
     checksum = _checksum(name, values.dtype, values.shape, stored_as, pieces)
-    if h5py.h5a.exists(dataset, _NAME):  # a copy that is packed otherwise
-        h5py.h5a.delete(dataset, _NAME)
     attribute = h5py.h5a.create(dataset, _NAME, _TYPE, _SCALAR)
     attribute.write(np.array(checksum, np.uint32), _NATIVE)
 

@@ -95,7 +95,7 @@ def fill_array(
         if values.size:
             values = values if digits is None else rounded(values, digits)
             values = np.asarray(values, order="C")
-            dataset.write(h5py.h5s.ALL, h5py.h5s.ALL, values)
+            dataset.write(h5py.h5s.ALL, h5py.h5s.ALL, values, _hdf5_type(values.dtype))
             piece = checksums.summed(0, values)
         checksums.write_checksum(dataset, name, values, b"", piece)
         return

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from h5scene.format.filters import Compression
 
+_CHECKSUM = layout.CHECKSUM_ATTR.encode()
 _COMPARED_BYTES = 64 << 20  # of one dataset at a time
 _HARD, _SOFT, _EXTERNAL = h5py.h5l.TYPE_HARD, h5py.h5l.TYPE_SOFT, h5py.h5l.TYPE_EXTERNAL
 
@@ -137,7 +138,7 @@ class TreeCopy:
         if self.packing is not None and packs and _is_packable(dataset):
             group, name = h5py.Group(target), new_link.decode(errors="surrogateescape")
             made = create_array(group, name, dataset.shape, dataset.dtype, self.packing.compression)
-            _copy_attributes(dataset, made)
+            _copy_attributes(dataset, made, without=_CHECKSUM)  # it gets one of its own
             self._pending.append((source, link, target, new_link, True))
             return
         properties = dataset.get_create_plist()
@@ -308,9 +309,11 @@ def _attributes(owner: Any) -> Iterator[Any]:
         yield h5py.h5a.open(owner, index=i)
 
 
-def _copy_attributes(source: Any, target: Any) -> None:
-    """Copies the attributes of an object, in place of those that have their names."""
+def _copy_attributes(source: Any, target: Any, *, without: bytes | None = None) -> None:
+    """Copies the attributes of an object but one, in place of those that have their names."""
     for attribute in _attributes(source):
+        if attribute.name == without:
+            continue
         kind = attribute.get_type()
         _refuse_references(kind, h5py.h5i.get_name(source) + b"@" + attribute.name)
         name = attribute.name
@@ -359,8 +362,7 @@ def _check_attributes(a: Any, b: Any, where: str) -> None:
     """Raises CorruptDataError where attributes differ."""
     # A checksum is that of the bytes in the file, which are others where data are packed anew.
     ours, theirs = (
-        {one.name: one for one in _attributes(owner) if one.name != layout.CHECKSUM_ATTR.encode()}
-        for owner in (a, b)
+        {one.name: one for one in _attributes(owner) if one.name != _CHECKSUM} for owner in (a, b)
     )
     if ours.keys() != theirs.keys():
         raise CorruptDataError(f"the copy of {where} has other attributes")

@@ -112,7 +112,8 @@ class SafeGroup(h5py.Group):  # type: ignore[misc]  # h5py has no types
 
     def __delitem__(self, name: str | bytes) -> None:
         """Removes a link; what stands before the last slash passes the gate."""
-        check_links(self, self._e(name), is_last_free=True)
+        if "/" in name if isinstance(name, str) else b"/" in name:
+            check_links(self, self._e(name), is_last_free=True)
         super().__delitem__(name)
 
 
