@@ -17,6 +17,7 @@ from h5scene.errors import (
     FormatError,
     H5SceneError,
     InvalidInputError,
+    MergeConflictError,
     NotFoundError,
     ReadOnlyError,
 )
@@ -41,7 +42,7 @@ Ids: TypeAlias = Literal["keep", "renumber"]
 
 _INPUT_TIMEOUT_S = 2.0  # who writes to an input is not waited for
 _SERIES = re.compile(r"(.+)_([0-9]{6,18})", re.ASCII)
-_MOST_CONFLICTS = 50
+_MOST_CONFLICTS = 3  # in the message; the error has all
 _ROOT_ATTRS = frozenset({layout.FORMAT_ATTR, layout.CREATOR_ATTR})
 
 
@@ -61,12 +62,12 @@ class MergeReport:
     """
 
     output: str
-    scenes: dict[tuple[str, str], str] = field(default_factory=dict)
-    already: tuple[tuple[str, str], ...] = ()
-    problems: dict[str, str] = field(default_factory=dict)
-    removed: tuple[str, ...] = ()
-    stored_bytes: int = 0
-    seconds: float = 0.0
+    scenes: dict[tuple[str, str], str]
+    already: tuple[tuple[str, str], ...]
+    problems: dict[str, str]
+    removed: tuple[str, ...]
+    stored_bytes: int
+    seconds: float
 
 
 def merge(
@@ -110,8 +111,8 @@ def merge(
         used by the next one.
 
     Raises:
-        AlreadyExistsError: Two inputs have a scene of the same name, or the file has one of this
-            name with other content; all of these are listed, and nothing was merged.
+        MergeConflictError: Two inputs have a scene of the same name, or the file has one of this
+            name with other content. Its `conflicts` lists all of them, and nothing was merged.
         NotFoundError: An input does not exist; nothing was merged.
         InvalidInputError: There are no inputs, or the file is one of them.
         BusyError: Others are being merged into the file, or somebody else was writing to it for
@@ -131,7 +132,8 @@ def merge(
         for file in files:
             merger.add(file, is_moved=move)
         merger.check()
-        merger.open(stack)
+        if merger.sources:
+            merger.open(stack)
         removed = []
         for source in merger.sources:
             merger.copy(source)
@@ -244,7 +246,7 @@ class _Merger:
         """Finds out which scenes are there already, and which are to be copied.
 
         Raises:
-            AlreadyExistsError: Some of them cannot be merged.
+            MergeConflictError: Some of them cannot be merged.
         """
         if Path(self._path).exists():
             with SceneFile(self._path, "r", **self._options) as target:
@@ -279,13 +281,13 @@ class _Merger:
                 else:
                     source.to_do.append(scene)
         if conflicts:
+            shown = "; ".join(conflicts[:_MOST_CONFLICTS])
             more = len(conflicts) - _MOST_CONFLICTS
-            shown = conflicts[:_MOST_CONFLICTS] + ([f"and {more:,} more"] if more > 0 else [])
-            raise AlreadyExistsError(
-                f"nothing was merged into {self._path}, because of names that are taken:\n  "
-                + "\n  ".join(shown)
-                + "\ngive the scenes new numbers (--renumber, ids='renumber'), rename them, or "
-                "leave one of the files out",
+            raise MergeConflictError(
+                f"nothing was merged into {self._path}: {shown}"
+                f"{f'; and {more:,} more' if more > 0 else ''}; give the scenes new numbers "
+                "(--renumber, ids='renumber'), or rename them",
+                conflicts=tuple(conflicts),
                 file=self._path,
             )
 

@@ -36,6 +36,7 @@ PORTION_OBJECTS = 4000
 _MAX_NESTING = 64
 _HARD, _SOFT, _EXTERNAL = h5py.h5l.TYPE_HARD, h5py.h5l.TYPE_SOFT, h5py.h5l.TYPE_EXTERNAL
 _HASH = layout.CONTENT_HASH_ATTR.encode()
+_CHECKSUM = layout.CHECKSUM_ATTR.encode()
 
 
 @dataclass
@@ -71,13 +72,13 @@ class KnownObjects:
     Scenes that share an object share it in the target, too, also with scenes of other files.
     """
 
-    _places: dict[Any, str] = field(default_factory=dict)
+    _places: dict[int, str] = field(default_factory=dict)
 
-    def find(self, key: Any, digest: str, source: Any, target: h5py.Group) -> str | None:
+    def find(self, key: int, digest: str, source: Any, target: h5py.Group) -> str | None:
         """Returns where the target has an object that is the same as one of the source.
 
         Args:
-            key: What tells the object from others of the source.
+            key: Where it stands in the source, as HDF5 says.
             digest: Its hash.
             source: The object, by its HDF5 identifier.
             target: The root of the target.
@@ -118,7 +119,7 @@ class SceneCopy:
         self.place = place
         self._known = known
         self._pending: list[_Group] | None = None
-        self._copied: dict[Any, bytes] = {}  # places in the target of what has several names
+        self._copied: dict[int, bytes] = {}  # places in the target of what has several names
         self._objects: dict[str, bytes] = {}  # places of objects, by hash
 
     def go_on(self, source: SceneTree, target: SceneTree, portion: Portion) -> bool:
@@ -199,7 +200,7 @@ class _Steps:
             return
         member = h5py.h5o.open(from_, link)
         info = h5py.h5o.get_info(member)
-        key = info.fileno, info.addr
+        key = info.addr  # the number of the file is another one each time it is opened
         known = self._copied.get(key)
         if known is not None:
             if target.startswith(known + b"/"):
@@ -215,18 +216,18 @@ class _Steps:
             return
         if not is_there:
             if isinstance(member, h5py.h5d.DatasetID):
-                _check_dataset(member)
+                _check_dataset(member, info.num_attrs)
             h5py.h5o.copy(from_, link, to, link)
         if isinstance(member, h5py.h5d.DatasetID):
             self._portion.left_bytes -= 0 if is_there else member.get_storage_size()
         self._portion.left_objects -= 1
 
     @property
-    def _copied(self) -> dict[Any, bytes]:
+    def _copied(self) -> dict[int, bytes]:
         return self._copy._copied
 
     def _is_shared(
-        self, member: Any, key: Any, to: Any, link: bytes, target: bytes, *, is_there: bool
+        self, member: Any, key: int, to: Any, link: bytes, target: bytes, *, is_there: bool
     ) -> bool:
         """Whether the target has this object already; then it has got another name there."""
         if not h5py.h5a.exists(member, _HASH):
@@ -255,22 +256,27 @@ def _copy_link(kind: int, from_: Any, to: Any, link: bytes, source: bytes) -> No
         )
 
 
-def _check_dataset(dataset: Any) -> None:
+def _check_dataset(dataset: Any, attribute_count: int) -> None:
     """Raises where a dataset, or one of its attributes, would mean something else in another file.
+
+    Merging a million small frames comes here for each.
 
     Raises:
         UnsafeFileError: It shows data of other files, or of other datasets.
         UnsupportedFieldError: It holds references.
     """
+    name = h5py.h5i.get_name(dataset)
     properties = dataset.get_create_plist()
     if properties.get_layout() == h5py.h5d.VIRTUAL or properties.get_external_count():
         check_dataset(dataset)
-        name = _text(h5py.h5i.get_name(dataset))
         raise UnsupportedFieldError(
-            f"{name} shows the data of other datasets, which a copy would not have; remove it first"
+            f"{_text(name)} shows data of other datasets, which a copy would not have; remove it"
         )
-    for holder in (dataset, *attributes_of(dataset)):
-        refuse_references(holder.get_type(), h5py.h5i.get_name(dataset))
+    refuse_references(dataset.get_type(), name)
+    if attribute_count == 1 and h5py.h5a.exists(dataset, _CHECKSUM):
+        return  # as nearly all have it
+    for attribute in attributes_of(dataset):
+        refuse_references(attribute.get_type(), name)
 
 
 def _text(path: bytes) -> str:
