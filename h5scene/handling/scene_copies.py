@@ -24,7 +24,8 @@ from h5scene.handling.hdf5_trees import (
 )
 from h5scene.handling.verifying import is_same_object
 from h5scene.store import interruption_point
-from h5scene.store.gate import check_dataset, read_text
+from h5scene.store.datasets import check_dataset
+from h5scene.store.gate import read_text
 
 if TYPE_CHECKING:
     from h5scene.format.tree import SceneTree

@@ -14,13 +14,14 @@ from h5scene.format import checksums, layout
 from h5scene.handling.hdf5_trees import check_form, check_same, check_values
 from h5scene.scene_file import SceneFile
 from h5scene.store import interruption_point
-from h5scene.store.gate import check_dataset
+from h5scene.store.datasets import check_dataset
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from h5scene.store.datasets import CheckedDataset
+
 _OTHER_ATTRIBUTES = (layout.MERGED_FROM_PROPERTY.encode(),)
-_CHUNKED, _CONTIGUOUS = h5py.h5d.CHUNKED, h5py.h5d.CONTIGUOUS
 
 
 @dataclass(frozen=True)
@@ -99,27 +100,27 @@ def check_stored(a: Any, b: Any, where: str) -> None:
         UnsafeFileError: One asks for something that a shared file must not ask for.
     """
     check_form(a, b, where)
-    kind, form = a.get_type(), check_dataset(a).get_layout()
-    if kind.detect_class(h5py.h5t.VLEN):
+    if a.get_type().detect_class(h5py.h5t.VLEN):
         raise CorruptDataError(f"{where} holds lists of any length, which cannot be compared")
-    expected = checksums.read_checksum(a)
-    is_packed_alike = _packing(a) == _packing(b) and form in (_CHUNKED, _CONTIGUOUS)
-    if not is_packed_alike or a.dtype.kind not in "biufc":
+    if a.dtype.kind not in "biufc":
         check_values(a, b, where)
         return
+    ours, theirs = check_dataset(a), check_dataset(b)
+    if _packing(ours) != _packing(theirs) or not (ours.chunk or ours.is_contiguous):
+        check_values(a, b, where)
+        return
+    expected = checksums.read_checksum(a)
     if expected != checksums.read_checksum(b):
         raise CorruptDataError(f"the copy of {where} has another checksum")
     pieces = []
-    for (mask, data), (other_mask, other) in zip(_pieces(a, form), _pieces(b, form), strict=True):
+    for (mask, data), (other_mask, other) in zip(_pieces(ours), _pieces(theirs), strict=True):
         interruption_point()
         if mask != other_mask or data != other:
             raise CorruptDataError(f"the copy of {where} has other values")
         if expected is not None and data is not None:
             pieces.append(checksums.summed(mask, data))
     if expected is not None:
-        chunk, filters = _packing(a)
-        stored_as = checksums.storage(chunk, filters) if chunk is not None else b""
-        checksums.check(a, None, expected, a.dtype, stored_as, b"".join(pieces))
+        checksums.check(ours, expected, b"".join(pieces))
 
 
 def _check_sums(a: Any, b: Any, where: str) -> None:
@@ -131,31 +132,26 @@ def _check_sums(a: Any, b: Any, where: str) -> None:
         check_values(a, b, where)
 
 
-def _packing(dataset: Any) -> tuple[tuple[int, ...] | None, tuple[int, ...]]:
-    """Returns the shape of the chunks of a dataset, `None` without any, and its filters."""
-    properties = dataset.get_create_plist()
-    chunk = properties.get_chunk() if properties.get_layout() == _CHUNKED else None
-    filters = range(properties.get_nfilters())
-    return chunk, tuple(properties.get_filter(i)[0] for i in filters)
+def _packing(dataset: CheckedDataset) -> tuple[Any, ...]:
+    """Returns how the values of a dataset stand in its file."""
+    return dataset.chunk, dataset.filters, dataset.is_contiguous
 
 
-def _pieces(dataset: Any, form: int) -> Iterator[tuple[int, Any]]:
+def _pieces(dataset: CheckedDataset) -> Iterator[tuple[int, Any]]:
     """Yields the bytes that are stored of a dataset, each with its filter mask.
 
     Chunks in the order of their places, `None` for one that is missing; or all at once.
     """
-    if form == _CHUNKED:
-        edges = dataset.get_create_plist().get_chunk()
-        steps = [range(0, size, edge) for size, edge in zip(dataset.shape, edges, strict=True)]
-        for corner in itertools.product(*steps):
-            info = dataset.get_chunk_info_by_coord(corner)
+    identifier, shape = dataset.identifier, dataset.shape or ()
+    if dataset.chunk is not None:
+        for corner in itertools.product(*map(range, [0] * len(shape), shape, dataset.chunk)):
+            info = identifier.get_chunk_info_by_coord(corner)
             if info.byte_offset is None:
                 yield 0, None
             else:
-                yield dataset.read_direct_chunk(corner)
-        return
-    if dataset.get_storage_size():
-        kind = dataset.get_type()
-        values = np.empty(dataset.shape, f"V{kind.get_size()}")
-        dataset.read(h5py.h5s.ALL, h5py.h5s.ALL, values, kind)
+                yield identifier.read_direct_chunk(corner)
+    elif identifier.get_storage_size():
+        kind = identifier.get_type()
+        values = np.empty(shape, f"V{kind.get_size()}")
+        identifier.read(h5py.h5s.ALL, h5py.h5s.ALL, values, kind)
         yield 0, values.tobytes()
