@@ -10,7 +10,8 @@ import numpy as np
 
 from h5scene.errors import CorruptDataError, UnsupportedVersionError
 from h5scene.format import layout
-from h5scene.store.gate import check_member, members, open_member, read_text
+from h5scene.store.gate import read_text
+from h5scene.store.links import check_member, members, open_member
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping

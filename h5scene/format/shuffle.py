@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from h5scene.format.scratch import scratch
+
 if TYPE_CHECKING:
     from h5scene.record import Array
 
@@ -23,18 +25,21 @@ _SMALL_BYTES = 1 << 14  # one NumPy call is faster than several up to here
 
 
 def shuffled(values: Array) -> Bytes:
-    """Returns a row for each byte of a value; rows have an entry for each value, in C order."""
+    """Returns a row for each byte of a value; rows have an entry for each value, in C order.
+
+    They are valid until this thread shuffles something else.
+    """
     size_bytes = values.dtype.itemsize
-    planes = np.empty((size_bytes, values.size), np.uint8)
+    planes: Bytes = scratch("planes", (size_bytes, values.size), np.uint8)
     if not _IS_LITTLE or size_bytes not in (*_SIZES, 16) or values.nbytes <= _SMALL_BYTES:
         together = np.ascontiguousarray(values).reshape(-1)
         planes[...] = together.view(np.uint8).reshape(-1, size_bytes).T
-    elif size_bytes == 16:
-        halves = np.ascontiguousarray(values).reshape(-1).view(np.uint64)
-        _split(np.ascontiguousarray(halves[0::2]), planes[:8])
-        _split(np.ascontiguousarray(halves[1::2]), planes[8:])
-    else:
-        _split(values.view(_unsigned(size_bytes)), planes)
+        return planes
+    parts = _halves(values) if size_bytes == 16 else [values.view(_unsigned(size_bytes))]
+    for i, part in enumerate(parts):
+        whole = scratch("wholes", part.shape, part.dtype)
+        np.copyto(whole, part)
+        _split(whole.reshape(-1), planes[8 * i : 8 * i + 8])
     return planes
 
 
@@ -61,28 +66,31 @@ def unshuffle(planes: Bytes, values: Array) -> None:
     values[...] = contiguous
 
 
+def _halves(values: Array) -> list[npt.NDArray[Any]]:
+    """Returns the halves of numbers of 16 bytes, the low ones first."""
+    halves = np.ascontiguousarray(values).reshape(-1).view(np.uint64)
+    return [halves[0::2], halves[1::2]]
+
+
 def _unsigned(size_bytes: int) -> np.dtype[Any]:
     """Returns the dtype of whole numbers of this size."""
     return np.dtype(f"u{size_bytes}")
 
 
-def _split(values: npt.NDArray[Any], planes: Bytes) -> None:
-    """Fills the rows from whole numbers, low bytes first. The numbers may lie anywhere."""
-    count = len(planes)
-    if count == 1:
-        planes[0] = values.reshape(-1)
-    elif count == 2:
-        values = np.ascontiguousarray(values).reshape(-1)
-        planes[0] = values
-        planes[1] = values >> 8
-    else:
-        half = _unsigned(count // 2)
-        _split(values.astype(half, order="C"), planes[: count // 2])
-        if values.strides[-1] == count:
-            high = values.view(half)[..., 1::2]
-        else:
-            high = (values >> 4 * count).astype(half, order="C")
-        _split(np.ascontiguousarray(high), planes[count // 2 :])
+def _split(values: npt.NDArray[Any], rows: Bytes) -> None:
+    """Fills the rows from whole numbers, low bytes first; of the numbers nothing is left."""
+    count = len(rows)
+    if count > 4:
+        half = count // 2
+        part = scratch(f"halves of {count}", values.shape, _unsigned(half))
+        for some in (rows[:half], rows[half:]):
+            np.copyto(part, values, casting="unsafe")
+            _split(part, some)
+            np.right_shift(values, 8 * half, out=values)
+        return
+    for row in rows:
+        np.copyto(row, values, casting="unsafe")
+        np.right_shift(values, 8, out=values)
 
 
 def _join(planes: Bytes, values: npt.NDArray[Any]) -> None:
@@ -94,9 +102,12 @@ def _join(planes: Bytes, values: npt.NDArray[Any]) -> None:
     half = count // 2
     low, high = planes[0], planes[1]
     if half > 1:
-        low, high = np.empty((2, *values.shape), _unsigned(half))
+        low, high = scratch(f"halves of {count}", (2, *values.shape), _unsigned(half))
         _join(planes[:half], low)
         _join(planes[half:], high)
-    whole = high.astype(values.dtype)
-    whole <<= 8 * half
+    whole = values
+    if not values.flags.c_contiguous:  # three times through a part of an array takes longer
+        whole = scratch(f"wholes of {count}", values.shape, values.dtype)
+    np.copyto(whole, high)
+    np.left_shift(whole, 8 * half, out=whole)
     np.bitwise_or(whole, low, out=values)

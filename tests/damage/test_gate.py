@@ -21,7 +21,8 @@ from h5scene.errors import (
 from h5scene.format.json_values import load_json
 from h5scene.interop.scene_directories import export_scenes
 from h5scene.store import open_store
-from h5scene.store.gate import SafeFile, members
+from h5scene.store.gate import SafeFile
+from h5scene.store.links import members
 from tests.records import centered
 
 S = "sim_000000"
