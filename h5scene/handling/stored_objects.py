@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _DIMS, _SIZES = layout.DIMS_ATTR.encode(), layout.SIZES_ATTR.encode()
+_BOUNDARY = "boundary_"  # lists of faces, not elements
 _RESOLUTION = b"resolution"  # of a uniform grid, which has no array that says it
 
 
@@ -62,7 +63,7 @@ class CountedObjects:
                 found = [member]
             elif isinstance(member, h5py.h5g.GroupID):
                 group = SafeGroup.of(member, frame.access)
-                found = [dataset.id for dataset in _datasets(group) if self._is_new(dataset.id)]
+                found = [dataset.id for _, dataset in _datasets(group) if self._is_new(dataset.id)]
             else:
                 continue
             stored_bytes += sum(dataset.get_storage_size() for dataset in found)
@@ -93,19 +94,20 @@ def summarize_object(frame: SafeGroup, name: str) -> ObjectSummary | None:
     elements: dict[str, int] = {}
     stored_bytes = value_bytes = 0
     _add_elements(elements, *_resolution(group))
-    for dataset in _datasets(group):
+    for path, dataset in _datasets(group):
         stored_bytes += dataset.id.get_storage_size()
         value_bytes += _value_bytes(dataset.id)
-        _add_elements(elements, *_dims_and_sizes(dataset.id))
+        if not any(name.startswith(_BOUNDARY) for name in path.split("/")):
+            _add_elements(elements, *_dims_and_sizes(dataset.id))
     return ObjectSummary(kind, elements, stored_bytes, value_bytes)
 
 
 # --- inside ---------------------------------------------------------------------------------------
 
 
-def _datasets(group: SafeGroup) -> Iterator[h5py.Dataset]:
-    """Yields the arrays of an object."""
-    return (one for _, one in walk(group) if isinstance(one, h5py.Dataset))
+def _datasets(group: SafeGroup) -> Iterator[tuple[str, h5py.Dataset]]:
+    """Yields the arrays of an object, and their paths in it."""
+    return ((path, one) for path, one in walk(group) if isinstance(one, h5py.Dataset))
 
 
 def _value_bytes(dataset: Any) -> int:

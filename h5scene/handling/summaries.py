@@ -18,7 +18,7 @@ import numpy as np
 from h5scene.errors import CorruptDataError, FormatError
 from h5scene.format import attached_files, groups, layout, names, plain_arrays, properties
 from h5scene.format.json_values import load_json
-from h5scene.handling.stored_objects import CountedObjects, ObjectSummary, summarize_object
+from h5scene.handling.stored_objects import CountedObjects
 from h5scene.record import TensorRecord
 from h5scene.store.access import access_of
 from h5scene.store.gate import SafeGroup, text_attribute
@@ -81,7 +81,6 @@ class FieldSummary:
         size: Of the values of all frames.
         objects: Of what else stands in the frames: geometries, and arrays of boundaries. What
             frames and fields share counts for the first of them that was measured.
-        geometry: That of the first frame, where it is an object.
         problem: What is damaged, or None.
     """
 
@@ -95,7 +94,6 @@ class FieldSummary:
     dtype: str | None = None
     size: StoredSize = field(default_factory=StoredSize)
     objects: StoredSize = field(default_factory=StoredSize)
-    geometry: ObjectSummary | None = None
     problem: str | None = None
 
     @property
@@ -395,10 +393,8 @@ def _field(
             dims = tuple(str(dim["name"]) for dim in load_json(stored_dims))
             found = replace(found, dims=dims)
         if found.first_frame is not None:
-            values, frame = _values(group, found.first_frame)
+            values, _ = _values(group, found.first_frame)
             found = replace(found, shape=values.shape, dtype=str(values.dtype))
-            if frame is not None:
-                found = replace(found, geometry=summarize_object(frame, layout.GEOMETRY_GROUP))
             size, objects = _sizes(group, frames, counted, is_exact, on_progress)
             found = replace(found, size=size, objects=objects)
     except _DAMAGE as error:
