@@ -7,6 +7,7 @@ import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from phi.vis import plot
 from phiml import math
 from phiml.math import batch, channel
@@ -115,6 +116,7 @@ def draw(
             panels_of = list(_axes_of(figure, i, is_row=is_row, count=len(fields)))
             _set_limits(panels_of, given or found[i])
             _set_bounds(panels_of, fields[i][0])
+            _order_corners(panels_of, fields[i][0])
     return figure
 
 
@@ -194,3 +196,19 @@ def _set_bounds(panels: Sequence[Any], field: Any) -> None:
     for axes in panels:
         if _color_bar(axes) is None:
             axes.set(xlim=across, ylim=up)
+
+
+def _order_corners(panels: Sequence[Any], field: Any) -> None:
+    """Draws cells of a mesh with their corners in order, around their middle.
+
+    PhiFlow takes corners by number, so that most cells of four would cross themselves.
+    """
+    if not field.is_mesh or field.spatial_rank != 2:
+        return
+    for axes in panels:
+        for artist in axes.collections:
+            for path in artist.get_paths():
+                corners = path.vertices[:-1]  # the last one is the first again
+                x, y = (corners - corners.mean(0)).T
+                ordered = corners[np.argsort(np.arctan2(y, x))]
+                path.vertices = np.concatenate([ordered, ordered[:1]])
