@@ -19,6 +19,7 @@ from h5scene._version import __version__
 if TYPE_CHECKING:
     from h5scene.handling.comparing import compare
     from h5scene.handling.copying import copy_file, copy_scenes, split
+    from h5scene.handling.merging import MergeReport, merge
     from h5scene.handling.repacking import repack
     from h5scene.interop.scene_directories import export_scenes, import_scenes
     from h5scene.interop.xarray_fields import field_from_xarray
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from h5scene.scene_file import SceneFile
 
 __all__ = [
+    "MergeReport",
     "Scene",
     "SceneFile",
     "__version__",
@@ -36,11 +38,13 @@ __all__ = [
     "export_scenes",
     "field_from_xarray",
     "import_scenes",
+    "merge",
     "repack",
     "split",
 ]
 
 _LOADED_ON_FIRST_USE = {
+    "MergeReport": "h5scene.handling.merging",
     "Scene": "h5scene.scene",
     "SceneFile": "h5scene.scene_file",
     "compare": "h5scene.handling.comparing",
@@ -49,6 +53,7 @@ _LOADED_ON_FIRST_USE = {
     "export_scenes": "h5scene.interop.scene_directories",
     "field_from_xarray": "h5scene.interop.xarray_fields",
     "import_scenes": "h5scene.interop.scene_directories",
+    "merge": "h5scene.handling.merging",
     "repack": "h5scene.handling.repacking",
     "split": "h5scene.handling.copying",
 }

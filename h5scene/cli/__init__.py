@@ -30,6 +30,7 @@ _SUBCOMMANDS = {
     "import": "import_",
     "info": "info",
     "ls": "ls",
+    "merge": "merge",
     "movie": "movie",
     "plot": "plot",
     "rename": "rename",
@@ -44,7 +45,7 @@ _SECTIONS = {
     "Look into a file": ("ls", "info", "get", "cat", "diff"),
     "Draw": ("plot", "movie", "curves"),
     "Change a file": ("set", "attach", "rename", "rm", "repack"),
-    "Hand on": ("copy", "split", "import", "export"),
+    "Hand on": ("copy", "split", "merge", "import", "export"),
 }
 """How the help puts subcommands together; those of no section come last."""
 

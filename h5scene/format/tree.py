@@ -124,6 +124,11 @@ class SceneTree:
         if ("checked", scene) not in self._cache:
             self.scene(scene)
 
+    def next_number(self, series: str) -> int:
+        """Returns the number after the highest one that something of a series of scenes has."""
+        numbers = (names.scene_number(link, series) for link in groups.text_names(self.h5))
+        return max((number for number in numbers if number is not None), default=-1) + 1
+
     def create_scene(self, scene: str) -> None:
         """Creates an empty scene, which must not exist."""
         groups.mark(self.h5.create_group(scene), layout.SCENE_KIND)

@@ -24,6 +24,7 @@ PARENTS: dict[type, tuple[type, ...]] = {
     errors.FrameNotFoundError: (errors.NotFoundError,),
     errors.FieldNotFoundError: (errors.NotFoundError,),
     errors.AlreadyExistsError: (errors.H5SceneError, FileExistsError),
+    errors.MergeConflictError: (errors.AlreadyExistsError,),
     errors.InvalidInputError: (errors.H5SceneError, ValueError),
     errors.InvalidNameError: (errors.InvalidInputError,),
     errors.BatchMismatchError: (errors.InvalidInputError,),
