@@ -141,7 +141,7 @@ def open_frame(
         CorruptDataError: The frame is not what FORMAT.md says.
     """
     opened = open_member(field, link)
-    where = f"{field.name}/{link}"
+    where = f"{field.name.rstrip('/')}/{link}"
     if isinstance(opened, h5py.h5d.DatasetID) and not h5py.h5a.exists(opened, _FIELD_TYPE):
         # Nearly every frame; h5py's objects take longer than reading a small one.
         check_dataset(opened, policy_of(field))
