@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from h5scene.handling.salvage.structures import Read
     from h5scene.store.journal import Run
 
+_SUPERBLOCK_BYTES = 48
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _GAP_BYTES = 1 << 40
 """Between the file and what is laid behind it: addresses of what was cut off lead into it."""
@@ -137,7 +138,7 @@ class _Tree:
         groups += [
             Header(-1 - heap, is_group=True, heap=heap) for heap in found.heaps if heap not in used
         ]
-        groups += self._damaged_targets(groups)
+        groups += self._damaged_targets(groups, _root_offsets(read, base))
         self._roles = self._find_roles(groups)
         self.scenes: list[tuple[str, Header]] = []
         self.fields: list[tuple[str, list[tuple[str, Header]]]] = []
@@ -164,20 +165,29 @@ class _Tree:
     def _target(self, link: Link) -> Header | None:
         return self._found.headers.get(link.address + self._base)
 
-    def _damaged_targets(self, groups: list[Header]) -> list[Header]:
-        """Returns groups that links lead to and whose headers have a wrong checksum."""
-        added, pending = [], list(groups)
+    def _damaged_targets(self, groups: list[Header], roots: Iterable[int]) -> list[Header]:
+        """Returns groups that something leads to and whose headers have a wrong checksum."""
+        added: list[Header] = []
+        pending = list(roots)
+        pending += [target for group in groups for target in self._lost_targets(group)]
         while pending:
-            for link in self.links(pending.pop()):
-                offset = link.address + self._base
-                if self._target(link) is not None or frame_of_link(link.name) is not None:
-                    continue
-                header = read_header(self._read, offset, self._base, is_lenient=True)
-                if header is not None and header.is_group:
-                    self._found.headers[offset] = header
-                    added.append(header)
-                    pending.append(header)
+            offset = pending.pop()
+            if offset in self._found.headers:
+                continue
+            header = read_header(self._read, offset, self._base, is_lenient=True)
+            if header is not None and header.is_group:
+                self._found.headers[offset] = header
+                added.append(header)
+                pending += self._lost_targets(header)
         return added
+
+    def _lost_targets(self, group: Header) -> list[int]:
+        """Returns where links of a group lead to that has no whole header, but for frames."""
+        return [
+            link.address + self._base
+            for link in self.links(group)
+            if self._target(link) is None and frame_of_link(link.name) is None
+        ]
 
     def _find_roles(self, groups: list[Header]) -> dict[int, str]:
         """Returns what groups must be, going by their members."""
@@ -337,10 +347,16 @@ def _superblock(base: int, end: int, root: int) -> bytes:
     return fields + struct.pack("<I", lookup3(fields))
 
 
+def _root_offsets(read: Read, base: int) -> tuple[int, ...]:
+    """Returns where the root group may begin: where the superblock says, and right behind it."""
+    old = read(base, _SUPERBLOCK_BYTES).ljust(_SUPERBLOCK_BYTES, b"\0")
+    return base + struct.unpack_from("<Q", old, 36)[0], base + _SUPERBLOCK_BYTES
+
+
 def superblock_patch(read: Read, base: int, size_bytes: int) -> list[Run]:
     """Returns a patch that makes the superblock whole, if it says where the root group is."""
-    old = read(base, 48)
-    if len(old) < 48 or old[8] not in (2, 3):
+    old = read(base, _SUPERBLOCK_BYTES)
+    if len(old) < _SUPERBLOCK_BYTES or old[8] not in (2, 3):
         return []
     root = struct.unpack_from("<Q", old, 36)[0]
     return [(base, _superblock(base, size_bytes, root))]
