@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from h5scene.errors import (
+    CorruptDataError,
     FormatError,
     H5SceneError,
     InvalidInputError,
     NotFoundError,
     StorageError,
+    UnsupportedVersionError,
 )
 from h5scene.format import attached_files, codec, layout, names, plain_arrays, properties, tables
 from h5scene.format.tree import SceneTree, initialise
@@ -42,7 +44,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _MAX_LOST = 10_000
-_FILE_BYTES_AT_LEAST = 48
+_LISTS_LOST = "its list of frames is damaged; frames may be missing that nothing leads to"
+_NAME_LOST = "was found without what leads to it; its name, or that of its scene, is lost"
 
 
 @dataclass(frozen=True)
@@ -115,6 +118,8 @@ def recover(
     Raises:
         NotFoundError: There is no damaged file.
         AlreadyExistsError: The new file exists.
+        CorruptDataError: Nothing was found that could be saved.
+        UnsupportedVersionError: A newer h5scene wrote the file.
         InvalidInputError: `workers` or `max_array_bytes` is no such number.
         ReadOnlyError: The new file cannot be written there.
         StorageError: The disk is full or failed.
@@ -252,6 +257,7 @@ class _Run:
         self._parts: set[tuple[str, str]] = set()  # what is saved of scenes beside fields
         self._part_problems: dict[tuple[str, str], str] = {}
         self._is_root_listed = False
+        self._known: set[str] = set()  # scenes that the file lists
         self._donors: dict[str, FieldDescription] = {}
         self._is_damaged = False
         self.counts: Counter[str] = Counter()
@@ -282,6 +288,8 @@ class _Run:
             {scene for scene, _ in self._fields} | {scene for scene, _ in self._parts}
         )
         self.counts["fields"] = sum(bool(state.saved) for state in self._fields.values())
+        if self._is_damaged and not (self.counts["scenes"] or self._is_root_listed):
+            raise CorruptDataError(f"nothing of {self._path} was found that could be saved")
 
     # --- where to read ----------------------------------------------------------------------------
 
@@ -289,10 +297,13 @@ class _Run:
         """Returns the scenes of a file that HDF5 opens."""
         try:
             found, problems = self._ask(reading.scenes, source)
+        except UnsupportedVersionError:
+            raise
         except H5SceneError as error:
             self._damaged("/", error)
             return []
         self._is_root_listed = not problems
+        self._known.update(found)
         for path, message in problems:
             self._lose(path, message)
         return [Place(scene, scene) for scene in found]
@@ -330,6 +341,8 @@ class _Run:
         self, writer: _Writer, source: Source, place: Place, *, is_found: bool = False
     ) -> None:
         """Saves a scene, or what was found of one and is not saved yet."""
+        if is_found and place.scene not in self._known and self._is_all_listed():
+            return  # it was removed, and its bytes are still there
         if place.fields is None:
             for which in (
                 "properties",
@@ -508,6 +521,10 @@ class _Run:
 
     # --- inside -----------------------------------------------------------------------------------
 
+    def _is_all_listed(self) -> bool:
+        """Whether no scene or field can be there that is not listed."""
+        return self._is_root_listed and self._known <= self._listed
+
     def _ask(self, function: Callable[..., T], source: Source, *arguments: Any) -> T:
         """Returns what the child reads."""
         found: T = self._sandbox.call(
@@ -535,10 +552,7 @@ class _Run:
             for number, message in sorted(state.failed.items()):
                 self._lose(f"/{scene}/{name}/{number:06d}", message)
             if not state.is_listed:
-                self._lose(
-                    f"/{scene}/{name}",
-                    "its list of frames is damaged; frames may be missing that nothing leads to",
-                )
+                self._lose(f"/{scene}/{name}", _LISTS_LOST if scene in self._known else _NAME_LOST)
 
 
 _PARTS: dict[str, Callable[[_Run, _Writer, Source, Place, str], reading.Problems]] = {

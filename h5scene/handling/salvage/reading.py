@@ -78,8 +78,10 @@ class _LenientTree(SceneTree):
         return name
 
     def _checked_format(self) -> str:
-        """Asks for nothing."""
-        return layout.FORMAT_VERSION
+        """Refuses newer versions, and nothing else."""
+        version = groups.read_attribute(self.h5, layout.FORMAT_ATTR)
+        is_newer = groups.major(version) > groups.major(layout.FORMAT_VERSION)
+        return super()._checked_format() if is_newer else layout.FORMAT_VERSION
 
     def _is_field(self, scene: str, link: str) -> bool:
         if link.startswith(layout.RESERVED_PREFIX) or not names.may_be_listed(link):
