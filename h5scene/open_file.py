@@ -22,7 +22,7 @@ from h5scene.format import tree
 from h5scene.format.workers import check_workers, default_workers
 from h5scene.paths import scene_file_path
 from h5scene.store import create_store, open_store
-from h5scene.store.gate import Policy, checked_limit
+from h5scene.store.access import Policy, checked_limit
 
 if TYPE_CHECKING:
     import os

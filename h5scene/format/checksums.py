@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from h5scene.record import Array
+    from h5scene.store.datasets import CheckedDataset
 
 try:
     from isal.isal_zlib import crc32  # ten times as fast as zlib's
@@ -55,7 +56,7 @@ def storage(chunk: tuple[int, ...], filters: tuple[int, ...]) -> bytes:
 
 
 def write_checksum(dataset: Any, name: str, values: Array, stored_as: bytes, pieces: bytes) -> None:
-    """Notes the checksum of a dataset that has been written.
+    """Notes the checksum of a dataset that has been written, and has none yet.
 
     Args:
         dataset: HDF5 identifier.
@@ -65,8 +66,6 @@ def write_checksum(dataset: Any, name: str, values: Array, stored_as: bytes, pie
         pieces: `summed` of each piece, in order.
     """
     checksum = _checksum(name, values.dtype, values.shape, stored_as, pieces)
-    if h5py.h5a.exists(dataset, _NAME):  # a copy that is packed otherwise
-        h5py.h5a.delete(dataset, _NAME)
     attribute = h5py.h5a.create(dataset, _NAME, _TYPE, _SCALAR)
     attribute.write(np.array(checksum, np.uint32), _NATIVE)
 
@@ -82,24 +81,17 @@ def read_checksum(dataset: Any) -> int | None:
     return int(found)
 
 
-def check(
-    dataset: Any,
-    name: str | None,
-    expected: int,
-    dtype: np.dtype[Any],
-    stored_as: bytes,
-    pieces: bytes,
-) -> None:
+def check(dataset: CheckedDataset, expected: int, pieces: bytes) -> None:
     """Raises when a dataset is not what was written; see `write_checksum`.
 
     Raises:
         CorruptDataError: Its checksum is another one.
     """
-    if name is None:
-        name = h5py.h5i.get_name(dataset).decode(errors="replace")
-    if _checksum(name, dtype, dataset.shape, stored_as, pieces) != expected:
+    stored_as = b"" if dataset.chunk is None else storage(dataset.chunk, dataset.filters)
+    shape = dataset.shape or ()
+    if _checksum(dataset.name, dataset.dtype, shape, stored_as, pieces) != expected:
         raise CorruptDataError(
-            f"{name} is damaged: its values do not have the checksum in its attribute "
+            f"{dataset.name} is damaged: its values do not have the checksum in its attribute "
             f"{layout.CHECKSUM_ATTR!r}; {_IF_ON_PURPOSE}"
         )
 

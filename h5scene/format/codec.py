@@ -14,24 +14,19 @@ import numpy as np
 
 from h5scene.errors import CorruptDataError, InvalidInputError, UnsupportedFieldError
 from h5scene.format import layout
-from h5scene.format.chunks import (
-    MAX_ITEM_BYTES,
-    Reading,
-    dtype_of_numbers,
-    new_array,
-    read_array,
-    read_into,
-    read_numbers,
-    write_array,
-)
+from h5scene.format.chunks import MAX_ITEM_BYTES, write_array
 from h5scene.format.descriptions import Member, check_axes, join_boundary, read_description
 from h5scene.format.groups import check_mark, read_attribute, set_text
 from h5scene.format.json_values import dump_json
 from h5scene.format.objects import read_object, write_object
+from h5scene.format.readings import Reading, new_array, read_array, read_into, shape_of_numbers
 from h5scene.format.rounding import max_relative_error
 from h5scene.record import FIELD, Array, FieldDescription, FieldRecord, ObjectRecord
 from h5scene.regions import part_of_parts, runs
-from h5scene.store.gate import check_dataset, open_member, policy_of
+from h5scene.store.access import access_of
+from h5scene.store.datasets import check_dataset
+from h5scene.store.gate import checked
+from h5scene.store.links import open_member
 from h5scene.tensors import outlined
 
 if TYPE_CHECKING:
@@ -39,6 +34,7 @@ if TYPE_CHECKING:
 
     from h5scene.format.filters import Compression
     from h5scene.regions import Part, Region
+    from h5scene.store.datasets import CheckedDataset
 
 _FIELD_TYPE = layout.FIELD_TYPE_ATTR.encode()
 _NO_VALUES = np.zeros(0, bool)
@@ -95,16 +91,17 @@ class StoredFrame:
     """One frame, open, with its values still in the file.
 
     Attributes:
-        dataset: HDF5 identifier of the dataset of the values.
-        dtype: Theirs.
+        dataset: The dataset of the values.
         record: The frame with zeros, which take no memory, as its values.
-        name: Path of the dataset, where it is known.
     """
 
-    dataset: Any
-    dtype: np.dtype[Any]
+    dataset: CheckedDataset
     record: FieldRecord
-    name: str | None = None
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of the values as stored."""
+        return self.dataset.dtype
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -121,7 +118,7 @@ class StoredFrame:
             ranges = tuple(
                 range(size)[wanted] for size, wanted in zip(self.shape, slices, strict=True)
             )
-            yield Reading(self.dataset, self.dtype, ranges, values[place], self.name)
+            yield Reading(self.dataset, ranges, values[place])
 
 
 def open_frame(
@@ -144,11 +141,11 @@ def open_frame(
     where = f"{field.name.rstrip('/')}/{link}"
     if isinstance(opened, h5py.h5d.DatasetID) and not h5py.h5a.exists(opened, _FIELD_TYPE):
         # Nearly every frame; h5py's objects take longer than reading a small one.
-        check_dataset(opened, policy_of(field))
-        return _stored_frame(opened, FieldRecord(shared, _NO_VALUES), where, where)
+        dataset = check_dataset(opened, access_of(field), where)
+        return _stored_frame(dataset, FieldRecord(shared, _NO_VALUES), where)
     frame = field[link]
     description = read_description(frame) if layout.FIELD_TYPE_ATTR in frame.attrs else shared
-    dataset = values_of(frame).id
+    dataset = checked(values_of(frame))
     objects: dict[str, ObjectRecord] = {}
     if not isinstance(frame, h5py.Dataset):
 
@@ -177,17 +174,15 @@ def open_frame(
     return _stored_frame(dataset, FieldRecord(description, _NO_VALUES, geometry, structure), where)
 
 
-def _stored_frame(
-    dataset: Any, record: FieldRecord, where: str, name: str | None = None
-) -> StoredFrame:
+def _stored_frame(dataset: CheckedDataset, record: FieldRecord, where: str) -> StoredFrame:
     """Returns an open frame; its record gets an outline of the values in the dataset."""
-    dtype = dtype_of_numbers(dataset)
+    shape = shape_of_numbers(dataset)
     try:
-        values = outlined(dataset.shape, dtype)
+        values = outlined(shape, dataset.dtype)
     except ValueError as error:
-        raise CorruptDataError(f"{where} says that its sizes are {dataset.shape}") from error
+        raise CorruptDataError(f"{where} says that its sizes are {shape}") from error
     check_axes(values, record.description.dims, where)
-    return StoredFrame(dataset, dtype, replace(record, values=values), name)
+    return StoredFrame(dataset, replace(record, values=values))
 
 
 def read_frame(
@@ -208,10 +203,10 @@ def read_frame(
     """
     frame = open_frame(field, link, shared, workers=workers, get_object=get_object)
     if not region:
-        values = read_array(frame.dataset, frame.dtype, workers=workers, name=frame.name)
+        values = read_array(frame.dataset, workers=workers)
         return replace(frame.record, values=values)
     part = frame.part(region)
-    values = new_array(frame.dataset, frame.dtype, part.shape)
+    values = new_array(frame.dataset, part.shape)
     read_into(frame.readings(part, values), workers=workers)
     return part.record(values)
 
@@ -232,7 +227,7 @@ def read_region(frame: StoredFrame, region: Mapping[str, slice], *, workers: int
                 f"the region along {name!r} must be a slice with a positive step, not {part!r}"
             )
     slices = [region.get(name, slice(None)) for name in names]
-    return read_array(frame.dataset, frame.dtype, slices, workers=workers)
+    return read_array(frame.dataset, slices, workers=workers)
 
 
 def read_max_relative_error(field: h5py.Group, link: str) -> float:
@@ -320,4 +315,4 @@ def read_values(
     Raises:
         CorruptDataError: The dataset holds no numbers, or not what its filters make.
     """
-    return read_numbers(dataset.id, slices, workers=workers)
+    return read_array(checked(dataset), slices, workers=workers)

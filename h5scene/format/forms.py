@@ -13,7 +13,7 @@ from h5scene.format import codec, descriptions, layout, names
 if TYPE_CHECKING:
     import numpy as np
 
-    from h5scene.format.chunks import Slices
+    from h5scene.format.readings import Slices
     from h5scene.record import Array, FieldDescription
 
 

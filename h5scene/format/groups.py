@@ -9,7 +9,8 @@ import numpy as np
 
 from h5scene.errors import CorruptDataError, UnsupportedVersionError
 from h5scene.format import layout
-from h5scene.store.gate import check_member, open_member, read_text
+from h5scene.store.gate import read_text
+from h5scene.store.links import check_member, open_member
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -38,17 +39,13 @@ def set_text(holder: Any, name: str, text: str) -> None:
     variable one.
     """
     data = text.encode()
-    if not data or len(data) > _MAX_FIXED_BYTES:
-        kind = h5py.string_dtype()
-        value: Any = np.array(data, object)
-    else:
-        kind = h5py.string_dtype(length=len(data))
-        value = np.array(data, f"S{len(data)}")
+    has_length = 0 < len(data) <= _MAX_FIXED_BYTES
+    kind = h5py.string_dtype(length=len(data) if has_length else None)
+    stored = h5py.h5t.py_create(kind, logical=True)
     space = h5py.h5s.create(h5py.h5s.SCALAR)
-    attribute = h5py.h5a.create(
-        holder, name.encode(), h5py.h5t.py_create(kind, logical=True), space
-    )
-    attribute.write(value, mtype=attribute.get_type())
+    attribute = h5py.h5a.create(holder, name.encode(), stored, space)
+    # The type in the file takes bytes as they are; only h5py's own one knows Python's objects.
+    attribute.write(np.array(data, kind), mtype=stored if has_length else h5py.h5t.py_create(kind))
 
 
 def put_json(thing: h5py.Group | h5py.Dataset, name: str, text: str) -> None:

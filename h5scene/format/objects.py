@@ -17,7 +17,7 @@ import numpy as np
 
 from h5scene.errors import CorruptDataError, FormatError, H5SceneError, UnsupportedVersionError
 from h5scene.format import layout
-from h5scene.format.chunks import read_numbers, write_array
+from h5scene.format.chunks import write_array
 from h5scene.format.groups import (
     has_member,
     link_names,
@@ -28,8 +28,10 @@ from h5scene.format.groups import (
 )
 from h5scene.format.json_values import dump_json, load_json
 from h5scene.format.names import frame_of_link
+from h5scene.format.readings import read_array
 from h5scene.objects import ObjectRecord, without_repetition
-from h5scene.store.gate import open_member, read_text
+from h5scene.store.gate import checked, read_text
+from h5scene.store.links import open_member
 from h5scene.tensors import DimSpec, TensorRecord, dims_from_json, dims_to_json
 
 if TYPE_CHECKING:
@@ -156,7 +158,7 @@ class _Reader:
         """Returns the tensor in a dataset."""
         try:
             dims = dims_from_json(load_json(dims_text))
-            array = read_numbers(dataset.id, workers=self._workers)
+            array = read_array(checked(dataset), workers=self._workers)
             sizes_text = read_attribute(dataset, layout.SIZES_ATTR)
             if sizes_text is not None:
                 sizes = load_json(sizes_text)

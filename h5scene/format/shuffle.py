@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from h5scene.format.scratch import scratch
+
 if TYPE_CHECKING:
     from h5scene.record import Array
 
@@ -23,9 +25,12 @@ _SMALL_BYTES = 1 << 14  # one NumPy call is faster than several up to here
 
 
 def shuffled(values: Array) -> Bytes:
-    """Returns a row for each byte of a value; rows have an entry for each value, in C order."""
+    """Returns a row for each byte of a value; rows have an entry for each value, in C order.
+
+    They are valid until this thread shuffles something else.
+    """
     size_bytes = values.dtype.itemsize
-    planes = np.empty((size_bytes, values.size), np.uint8)
+    planes: Bytes = scratch("planes", (size_bytes, values.size), np.uint8)
     if not _IS_LITTLE or size_bytes not in (*_SIZES, 16) or values.nbytes <= _SMALL_BYTES:
         together = np.ascontiguousarray(values).reshape(-1)
         planes[...] = together.view(np.uint8).reshape(-1, size_bytes).T
@@ -34,7 +39,8 @@ def shuffled(values: Array) -> Bytes:
         _split(np.ascontiguousarray(halves[0::2]), planes[:8])
         _split(np.ascontiguousarray(halves[1::2]), planes[8:])
     else:
-        _split(values.view(_unsigned(size_bytes)), planes)
+        rows = planes.reshape(size_bytes, *values.shape)
+        _split(values.view(_unsigned(size_bytes)), rows)
     return planes
 
 
@@ -66,23 +72,23 @@ def _unsigned(size_bytes: int) -> np.dtype[Any]:
     return np.dtype(f"u{size_bytes}")
 
 
-def _split(values: npt.NDArray[Any], planes: Bytes) -> None:
+def _split(values: npt.NDArray[Any], rows: Bytes) -> None:
     """Fills the rows from whole numbers, low bytes first. The numbers may lie anywhere."""
-    count = len(planes)
+    count = len(rows)
     if count == 1:
-        planes[0] = values.reshape(-1)
-    elif count == 2:
-        values = np.ascontiguousarray(values).reshape(-1)
-        planes[0] = values
-        planes[1] = values >> 8
+        rows[0] = values
+        return
+    half = count // 2
+    part = scratch(f"halves of {count}", values.shape, _unsigned(half))
+    np.copyto(part, values, casting="unsafe")
+    _split(part, rows[:half])
+    if half > 1 and values.ndim and values.strides[-1] == count:
+        np.copyto(part, values.view(_unsigned(half))[..., 1::2])
     else:
-        half = _unsigned(count // 2)
-        _split(values.astype(half, order="C"), planes[: count // 2])
-        if values.strides[-1] == count:
-            high = values.view(half)[..., 1::2]
-        else:
-            high = (values >> 4 * count).astype(half, order="C")
-        _split(np.ascontiguousarray(high), planes[count // 2 :])
+        shifted = scratch(f"high halves of {count}", values.shape, values.dtype)
+        np.right_shift(values, 4 * count, out=shifted)
+        np.copyto(part, shifted, casting="unsafe")
+    _split(part, rows[half:])
 
 
 def _join(planes: Bytes, values: npt.NDArray[Any]) -> None:
@@ -94,9 +100,10 @@ def _join(planes: Bytes, values: npt.NDArray[Any]) -> None:
     half = count // 2
     low, high = planes[0], planes[1]
     if half > 1:
-        low, high = np.empty((2, *values.shape), _unsigned(half))
+        low, high = scratch(f"halves of {count}", (2, *values.shape), _unsigned(half))
         _join(planes[:half], low)
         _join(planes[half:], high)
-    whole = high.astype(values.dtype)
-    whole <<= 8 * half
+    whole = scratch(f"wholes of {count}", values.shape, values.dtype)
+    np.copyto(whole, high)
+    np.left_shift(whole, 8 * half, out=whole)
     np.bitwise_or(whole, low, out=values)

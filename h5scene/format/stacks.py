@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from h5scene.format.chunks import Reading, new_array, read_into
+from h5scene.format.readings import Reading, new_array, read_into
 from h5scene.record import Array, DimSpec, FieldRecord, stack_records
 from h5scene.tensors import outlined
 
@@ -93,14 +93,14 @@ class _Stack:
     def _place(self, frame: StoredFrame, part: Part) -> Array:
         """Returns where the values of a frame go."""
         if self._values is None:
-            self._values = new_array(frame.dataset, frame.dtype, part.shape, (self._count,))
+            self._values = new_array(frame.dataset, part.shape, (self._count,))
         elif (
             part.shape != self._values.shape[1:]
             or frame.dtype.newbyteorder("=") != self._values.dtype
         ):
             if part.description.bounds is not None:  # others may have any sizes
                 self._check_alike(part)
-            return new_array(frame.dataset, frame.dtype, part.shape)
+            return new_array(frame.dataset, part.shape)
         return self._values[len(self.records), ...]
 
     def _check_alike(self, part: Part) -> None:

@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
     import h5py
 
-    from h5scene.format.chunks import Slices
     from h5scene.format.descriptions import Member
     from h5scene.format.filters import Compression
     from h5scene.format.frame_selections import FrameSelection
+    from h5scene.format.readings import Slices
     from h5scene.record import Array, FieldDescription, FieldRecord, ObjectRecord
     from h5scene.regions import Region
 

@@ -15,18 +15,21 @@ import h5py
 import numpy as np
 
 from h5scene.errors import CorruptDataError, UnsupportedFieldError
-from h5scene.format import codec, layout
+from h5scene.format import layout
 from h5scene.format.chunks import create_array, fill_array
 from h5scene.format.filters import MIN_CHUNKED_BYTES
+from h5scene.format.readings import read_array
 from h5scene.record import same_bits
 from h5scene.store import interruption_point
-from h5scene.store.gate import check_dataset
+from h5scene.store.access import TRUSTED
+from h5scene.store.datasets import check_dataset
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from h5scene.format.filters import Compression
 
+_CHECKSUM = layout.CHECKSUM_ATTR.encode()
 _COMPARED_BYTES = 64 << 20  # of one dataset at a time
 _HARD, _SOFT, _EXTERNAL = h5py.h5l.TYPE_HARD, h5py.h5l.TYPE_SOFT, h5py.h5l.TYPE_EXTERNAL
 
@@ -112,7 +115,7 @@ class TreeCopy:
             source, target = h5py.h5d.open(from_, link), h5py.h5d.open(to, new_link)
             if is_packed and self.packing is not None:
                 workers = self.packing.workers
-                values = codec.read_values(h5py.Dataset(source), workers=workers)
+                values = read_array(check_dataset(source), workers=workers)
                 name = new_link.decode(errors="surrogateescape")
                 compression = self.packing.compression
                 fill_array(target, values, compression, name=name, workers=workers)
@@ -135,7 +138,7 @@ class TreeCopy:
         if self.packing is not None and packs and _is_packable(dataset):
             group, name = h5py.Group(target), new_link.decode(errors="surrogateescape")
             made = create_array(group, name, dataset.shape, dataset.dtype, self.packing.compression)
-            _copy_attributes(dataset, made)
+            _copy_attributes(dataset, made, without=_CHECKSUM)  # it gets one of its own
             self._pending.append((source, link, target, new_link, True))
             return
         properties = dataset.get_create_plist()
@@ -306,9 +309,11 @@ def _attributes(owner: Any) -> Iterator[Any]:
         yield h5py.h5a.open(owner, index=i)
 
 
-def _copy_attributes(source: Any, target: Any) -> None:
-    """Copies the attributes of an object, in place of those that have their names."""
+def _copy_attributes(source: Any, target: Any, *, without: bytes | None = None) -> None:
+    """Copies the attributes of an object but one, in place of those that have their names."""
     for attribute in _attributes(source):
+        if attribute.name == without:
+            continue
         kind = attribute.get_type()
         _refuse_references(kind, h5py.h5i.get_name(source) + b"@" + attribute.name)
         name = attribute.name
@@ -357,8 +362,7 @@ def _check_attributes(a: Any, b: Any, where: str) -> None:
     """Raises CorruptDataError where attributes differ."""
     # A checksum is that of the bytes in the file, which are others where data are packed anew.
     ours, theirs = (
-        {one.name: one for one in _attributes(owner) if one.name != layout.CHECKSUM_ATTR.encode()}
-        for owner in (a, b)
+        {one.name: one for one in _attributes(owner) if one.name != _CHECKSUM} for owner in (a, b)
     )
     if ours.keys() != theirs.keys():
         raise CorruptDataError(f"the copy of {where} has other attributes")
@@ -381,11 +385,11 @@ def _check_dataset(a: Any, b: Any, where: str, workers: int) -> None:
         if not _same_other_data(a, b, kind):
             raise CorruptDataError(f"the copy of {where} has other values")
         return
-    x, y = h5py.Dataset(a), h5py.Dataset(b)
+    x, y = (check_dataset(one, TRUSTED) for one in (a, b))
     for region in _slabs(shape, a.dtype.itemsize):
         interruption_point()
-        values = codec.read_values(x, region, workers=workers)
-        if not same_bits(values, codec.read_values(y, region, workers=workers)):
+        values = read_array(x, region, workers=workers)
+        if not same_bits(values, read_array(y, region, workers=workers)):
             raise CorruptDataError(f"the copy of {where} has other values")
 
 

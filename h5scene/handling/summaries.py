@@ -19,7 +19,7 @@ from h5scene.errors import CorruptDataError, FormatError
 from h5scene.format import attached_files, groups, layout, names, plain_arrays, properties
 from h5scene.format.json_values import load_json
 from h5scene.record import TensorRecord
-from h5scene.store.gate import open_link
+from h5scene.store.links import open_link
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-    from h5scene.format.chunks import Slices
+    from h5scene.format.readings import Slices
     from h5scene.record import Array, Bounds, FieldDescription
 
 GRIDS = (CENTERED, STAGGERED)

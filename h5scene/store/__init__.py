@@ -5,8 +5,9 @@ Above it nobody opens, locks, flushes or closes anything. Its levels, each using
     handles, transactions, registry   `Store`: threads, nesting, one store for each file and process
     channel                           one handle: begin, commit, roll back, read a snapshot
     view, creation, copying           one open file: disk, pager, `h5py.File`, stamp
+    gate; datasets, links; access     what a file may ask for, whoever made it
     recovery                          finishing or dropping an interrupted commit
-    pager, journal, userblock         the bytes: what is written where, and in which order
+    pager, heap, journal, userblock   the bytes: what is written where, and in which order
     locks, safety, failures           other processes; signals and the collector; errors
     system                            what differs between operating systems
 

@@ -4,7 +4,7 @@ A scene file may come from anybody. HDF5 does what a file asks for: it follows l
 files, reads raw data from any path, hands pointers from the file to NumPy, and recurses as deep as
 the file says. The store therefore gives out `SafeFile`, an `h5py.File` that opens its members by
 the rules below, and so do the groups that come from it. Code that uses h5py's lower level opens
-objects with `open_member` and `check_dataset`, which are the same rules.
+objects with `links.open_member` and `datasets.check_dataset`, which are the same rules.
 
 * Links are hard links. Others are never followed, and so never reach HDF5.
 * A dataset holds numbers in the file itself, with the filters of FORMAT.md, and is no larger than
@@ -19,84 +19,48 @@ Each rule keeps something away that plain h5py lets in; `tests/damage/test_gate.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
 
-from h5scene.errors import CorruptDataError, H5SceneError, InvalidInputError, UnsafeFileError
-from h5scene.store.system import memory_bytes
+from h5scene.errors import CorruptDataError, UnsafeFileError
+from h5scene.store.access import UNTRUSTED, Access, Policy
+from h5scene.store.datasets import CheckedDataset, check_dataset
+from h5scene.store.links import (
+    HDF5_ERRORS,
+    check_links,
+    check_member,
+    encoded,
+    open_member,
+    path_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 MAX_ATTRIBUTE_BYTES = 64 << 20
 """Longer attributes are not read. HDF5 itself keeps attributes of this size in memory whole."""
-MAX_DEFLATE_RATIO = 1032
-"""What a deflated chunk says about the size of its data, at most: so its format makes it."""
 _VARIABLE_STRING = h5py.string_dtype()
 _VARIABLE_STRING_TYPE = h5py.h5t.py_create(_VARIABLE_STRING)
-_LINKS = {h5py.h5l.TYPE_SOFT: "a soft link", h5py.h5l.TYPE_EXTERNAL: "a link into another file"}
-# Below this the size of an array needs no reason.
-_ALWAYS_ALLOWED_BYTES = 1 << 20
 _MAX_NESTING = 64
-_NUMBER_KINDS = "biufc"
-_SHUFFLE, _DEFLATE = (h5py.h5z.FILTER_SHUFFLE,), (h5py.h5z.FILTER_DEFLATE,)
-_UNSUMMED_PIPELINES = ((), _SHUFFLE, _DEFLATE, _SHUFFLE + _DEFLATE)
-_KNOWN_PIPELINES = frozenset(
-    (*_UNSUMMED_PIPELINES, *((*one, h5py.h5z.FILTER_FLETCHER32) for one in _UNSUMMED_PIPELINES))
-)
-# What HDF5 could not open, h5py says with one of these.
-_HDF5_ERRORS = (KeyError, OSError, RuntimeError, ValueError, TypeError)
-
-
-@dataclass(frozen=True)
-class Policy:
-    """How much a file is trusted.
-
-    Attributes:
-        is_trusted: Whether links of all kinds are followed, into other files too.
-        max_array_bytes: How large one array may be; all of the machine's memory by default.
-    """
-
-    is_trusted: bool = False
-    max_array_bytes: int | None = None
-
-    @property
-    def array_limit_bytes(self) -> int:
-        """How large one array may be."""
-        return memory_bytes() if self.max_array_bytes is None else self.max_array_bytes
-
-
-UNTRUSTED = Policy()
-
-
-def checked_limit(limit_bytes: int | None) -> int | None:
-    """Returns a limit that somebody gave for the size of an array.
-
-    Raises:
-        InvalidInputError: It is no positive whole number.
-    """
-    if limit_bytes is None or (type(limit_bytes) is int and limit_bytes > 0):
-        return limit_bytes
-    raise InvalidInputError(f"max_array_bytes must be a positive whole number, not {limit_bytes!r}")
 
 
 class SafeGroup(h5py.Group):  # type: ignore[misc]  # h5py has no types
     """A group whose members and attributes pass the gate.
 
     Attributes:
-        policy: How much the file is trusted.
+        access: What is known of its file.
     """
 
-    policy = UNTRUSTED
+    access = UNTRUSTED
 
     @classmethod
-    def of(cls, identifier: Any, policy: Policy) -> SafeGroup:
+    def of(cls, identifier: Any, access: Access) -> SafeGroup:
         """Returns the group of an HDF5 identifier."""
         group = cls(identifier)
-        group.policy = policy
+        group.access = access
         return group
 
     @property
@@ -114,15 +78,14 @@ class SafeGroup(h5py.Group):  # type: ignore[misc]  # h5py has no types
         """
         opened = open_member(self, name)
         if isinstance(opened, h5py.h5g.GroupID):
-            return SafeGroup.of(opened, self.policy)
+            return SafeGroup.of(opened, self.access)
         if isinstance(opened, h5py.h5d.DatasetID):
-            check_dataset(opened, self.policy)
             dataset = SafeDataset(opened)
-            dataset.policy = self.policy
+            dataset.checked = check_dataset(opened, self.access)
             return dataset
         raise UnsafeFileError(
-            f"{_path(self.id, name)} is neither a group nor a dataset",
-            location=_path(self.id, name),
+            f"{path_of(self.id, name)} is neither a group nor a dataset",
+            location=path_of(self.id, name),
         )
 
     def get(self, name: str | bytes, default: Any = None, **options: Any) -> Any:
@@ -138,27 +101,28 @@ class SafeGroup(h5py.Group):  # type: ignore[misc]  # h5py has no types
         """Whether a member has this name, whatever it is."""
         if not isinstance(name, (str, bytes)):
             return False
-        member = _encoded(name)
+        member = encoded(name)
         if member is None or not member.strip(b"/"):
             return False
         try:
-            _check_links(self, member, is_last_free=True)
+            check_links(self, member, is_last_free=True)
         except KeyError:
             return False
         return True
 
     def __delitem__(self, name: str | bytes) -> None:
         """Removes a link; what stands before the last slash passes the gate."""
-        _check_links(self, self._e(name), is_last_free=True)
+        if "/" in name if isinstance(name, str) else b"/" in name:
+            check_links(self, self._e(name), is_last_free=True)
         super().__delitem__(name)
 
 
 class SafeFile(SafeGroup, h5py.File):  # type: ignore[misc]  # h5py has no types
     """An open file that gives out only what has passed the gate."""
 
-    def __init__(self, identifier: Any, policy: Policy = UNTRUSTED):
+    def __init__(self, identifier: Any, access: Access = UNTRUSTED):
         h5py.File.__init__(self, identifier)
-        self.policy = policy
+        self.access = access
         self.plain_groups: set[bytes] = set()
 
     @property
@@ -168,17 +132,25 @@ class SafeFile(SafeGroup, h5py.File):  # type: ignore[misc]  # h5py has no types
 
     def with_policy(self, policy: Policy) -> SafeFile:
         """Returns the same open file for somebody who trusts it more, or less."""
-        return self if policy == self.policy else SafeFile(self.id, policy)
+        access = self.access
+        return (
+            self if policy == access.policy else SafeFile(self.id, replace(access, policy=policy))
+        )
 
 
 class SafeDataset(h5py.Dataset):  # type: ignore[misc]  # h5py has no types
     """A dataset that has passed the gate; so do its attributes.
 
     Attributes:
-        policy: How much the file is trusted.
+        checked: What was learnt of it there.
     """
 
-    policy = UNTRUSTED
+    checked: CheckedDataset
+
+    @property
+    def access(self) -> Access:
+        """What is known of its file."""
+        return self.checked.access
 
     @property
     def attrs(self) -> SafeAttributes:
@@ -202,99 +174,21 @@ class SafeAttributes(h5py.AttributeManager):  # type: ignore[misc]  # h5py has n
             raise KeyError(name)
         try:
             attribute = h5py.h5a.open(self._id, member)
-            _check_attribute(attribute, name, _path(self._id, b""))
+            _check_attribute(attribute, name, path_of(self._id))
             text = read_text(attribute)
             return super().__getitem__(name) if text is None else text
         except UnsafeFileError:
             raise
-        except _HDF5_ERRORS as error:
-            where = _path(self._id, b"")
+        except HDF5_ERRORS as error:
+            where = path_of(self._id)
             raise CorruptDataError(
                 f"the attribute {name!r} of {where} is damaged: {error}", location=where
             ) from error
 
 
-def policy_of(thing: h5py.Group | h5py.Dataset) -> Policy:
-    """Returns how much the file is trusted that a group or dataset belongs to."""
-    policy: Policy = getattr(thing, "policy", UNTRUSTED)
-    return policy
-
-
-def open_member(group: h5py.Group, path: str | bytes) -> Any:
-    """Returns the HDF5 identifier of a member, whose links have been checked.
-
-    A dataset has to pass `check_dataset` before it is read.
-
-    Args:
-        group: Where the path begins.
-        path: Names joined by slashes.
-
-    Raises:
-        KeyError: There is no such member.
-        UnsafeFileError: A link on the way is no hard link.
-        CorruptDataError: HDF5 cannot open it.
-    """
-    member = _encoded(path)
-    if member is None:
-        raise KeyError(f"no link can have the name {path!r}")
-    if policy_of(group).is_trusted:
-        return h5py.h5o.open(group.id, member, _link_access())
-    _check_links(group, member)
-    try:
-        return h5py.h5o.open(group.id, member)
-    except _HDF5_ERRORS as error:
-        where = _path(group.id, member)
-        raise CorruptDataError(
-            f"{where} is damaged, HDF5 cannot open it: {error}", location=where
-        ) from error
-
-
-def open_link(parent: Any, link: bytes) -> Any:
-    """Returns the HDF5 identifier of a member of a group that is given by its identifier.
-
-    Raises:
-        KeyError: There is no such member.
-        UnsafeFileError: The link is no hard link.
-        CorruptDataError: HDF5 cannot open it.
-    """
-    return open_member(h5py.Group(parent), link)
-
-
-def check_member(group: h5py.Group, path: bytes) -> bool:
-    """Whether there is a member that may be opened: false if there is none, or it may not."""
-    if policy_of(group).is_trusted:
-        return bool(h5py.h5o.exists_by_name(group.id, path, _link_access()))
-    try:
-        _check_links(group, path)
-    except (KeyError, UnsafeFileError):
-        return False
-    return True
-
-
-def check_dataset(dataset: Any, policy: Policy = UNTRUSTED) -> Any:
-    """Returns the creation properties of a dataset that may be read.
-
-    Args:
-        dataset: HDF5 identifier.
-        policy: How much the file is trusted.
-
-    Raises:
-        UnsafeFileError: It asks for other files, for filters of others, or for a type or size that
-            no scene file has.
-        CorruptDataError: It says that it is larger than what the file holds of it.
-    """
-    try:
-        properties = dataset.get_create_plist()
-        reason = _unsafe_storage(dataset, properties, policy)
-    except H5SceneError:
-        raise
-    except _HDF5_ERRORS as error:
-        where = _path(dataset, b"")
-        raise CorruptDataError(f"{where} is damaged: {error}", location=where) from error
-    if reason is not None:
-        where = _path(dataset, b"")
-        raise UnsafeFileError(f"{where} {reason}", location=where)
-    return properties
+def checked(dataset: h5py.Dataset) -> CheckedDataset:
+    """Returns a dataset for reading; raises as `check_dataset` where it has not passed before."""
+    return dataset.checked if isinstance(dataset, SafeDataset) else check_dataset(dataset.id)
 
 
 def read_text(attribute: Any) -> str | None:
@@ -345,62 +239,6 @@ def walk(group: h5py.Group) -> Iterator[tuple[str, Any]]:
 # --- inside ---------------------------------------------------------------------------------------
 
 
-def _check_links(group: h5py.Group, path: bytes, *, is_last_free: bool = False) -> None:
-    """Raises UnsafeFileError for a link on a path that is no hard link, KeyError for a missing one.
-
-    The last one may be of any kind where only the link itself is meant.
-    """
-    policy = policy_of(group)
-    known: set[bytes] | None = getattr(group, "plain_groups", None)
-    links = group.id.links
-    end = path.find(b"/", 1)
-    while end > 0:
-        parent = path[:end]
-        if known is None or parent not in known:
-            _check_link(group, links, parent, policy)
-            if known is not None:
-                known.add(parent)
-        end = path.find(b"/", end + 1)
-    if is_last_free:
-        _link_type(group, links, path)
-    else:
-        _check_link(group, links, path, policy)
-
-
-def _check_link(group: h5py.Group, links: Any, path: bytes, policy: Policy) -> None:
-    """Raises UnsafeFileError when a link is no hard link, KeyError when there is none."""
-    if path in (b"/", b"."):
-        return  # the group itself
-    kind = _link_type(group, links, path)
-    if kind != h5py.h5l.TYPE_HARD and not policy.is_trusted:
-        where = _path(group.id, path)
-        raise UnsafeFileError(
-            f"{where} is {_LINKS.get(kind, 'a link of a kind of its own')}, which is not followed; "
-            "if you know where the file comes from, open it with trusted=True",
-            location=where,
-        )
-
-
-def _link_type(group: h5py.Group, links: Any, path: bytes) -> int:
-    """Returns HDF5's number of the type of a link.
-
-    Raises:
-        KeyError: There is none.
-        CorruptDataError: HDF5 cannot tell.
-    """
-    try:
-        kind: int = links.get_info(path).type
-    except _HDF5_ERRORS as error:
-        where = _path(group.id, path)
-        try:
-            if not links.exists(path):
-                raise KeyError(f"{where} does not exist") from None
-        except (OSError, RuntimeError, ValueError):
-            pass  # it cannot even say that
-        raise CorruptDataError(f"the link {where} is damaged: {error}", location=where) from error
-    return kind
-
-
 def _check_attribute(attribute: Any, name: str, where: str) -> None:
     """Raises UnsafeFileError when an attribute is neither number nor string, or too large."""
     kind = attribute.get_type()
@@ -416,75 +254,6 @@ def _check_attribute(attribute: Any, name: str, where: str) -> None:
         )
 
 
-def _unsafe_storage(dataset: Any, properties: Any, policy: Policy) -> str | None:
-    """Returns what is wrong with a dataset; `None` if nothing is.
-
-    Raises:
-        CorruptDataError: It says that it is larger than what the file holds of it.
-    """
-    layout = properties.get_layout()
-    if policy.is_trusted:
-        return None
-    if layout == h5py.h5d.CONTIGUOUS and properties.get_external_count():
-        return "has its data in another file"
-    dtype = dataset.dtype
-    if dtype.kind not in _NUMBER_KINDS:
-        return f"holds no numbers but {dtype}"
-    if layout == h5py.h5d.VIRTUAL:
-        return _unsafe_sources(dataset, properties)
-    is_chunked = layout == h5py.h5d.CHUNKED
-    if is_chunked:
-        filters = tuple(properties.get_filter(i)[0] for i in range(properties.get_nfilters()))
-        if filters not in _KNOWN_PIPELINES:
-            return f"has the filters {filters}, which scene files do not have"
-    size_bytes = math.prod(map(int, dataset.shape or ())) * dtype.itemsize
-    if size_bytes > _ALWAYS_ALLOWED_BYTES:
-        _check_size(dataset, size_bytes, policy, is_chunked=is_chunked)
-    return None
-
-
-def _check_size(dataset: Any, size_bytes: int, policy: Policy, *, is_chunked: bool) -> None:
-    """Raises when the values cannot stand in what the file holds of them, or are too large.
-
-    Raises:
-        CorruptDataError: They cannot.
-        UnsafeFileError: They are larger than allowed.
-    """
-    stored_bytes = dataset.get_storage_size()
-    if size_bytes > stored_bytes * (MAX_DEFLATE_RATIO if is_chunked else 1):
-        where = _path(dataset, b"")
-        raise CorruptDataError(
-            f"{where} says that it has {size_bytes} bytes; the file holds {stored_bytes} bytes of "
-            "it",
-            location=where,
-        )
-    if size_bytes > policy.array_limit_bytes:
-        where = _path(dataset, b"")
-        raise UnsafeFileError(
-            f"{where} has {size_bytes} bytes once it is unpacked, and at most "
-            f"{policy.array_limit_bytes} are allowed; allow more with max_array_bytes",
-            location=where,
-        )
-
-
-def _unsafe_sources(dataset: Any, properties: Any) -> str | None:
-    """Returns what is wrong with a virtual dataset; `None` if nothing is."""
-    root = SafeGroup(h5py.h5g.open(h5py.h5i.get_file_id(dataset), b"/"))
-    for i in range(properties.get_virtual_count()):
-        if properties.get_virtual_filename(i) != ".":
-            return f"shows data of another file, {properties.get_virtual_filename(i)!r}"
-        name = properties.get_virtual_dsetname(i)
-        try:
-            source = open_member(root, name)
-        except KeyError:
-            return f"shows {name!r}, which is not there"
-        is_dataset = isinstance(source, h5py.h5d.DatasetID)
-        if not is_dataset or source.get_create_plist().get_layout() == h5py.h5d.VIRTUAL:
-            return f"shows {name!r}, which is no dataset with data of its own"
-        check_dataset(source)
-    return None
-
-
 def _is_number(kind: Any) -> bool:
     """Whether an HDF5 type is one of numbers, not of pointers or bytes without a meaning."""
     numbers = (h5py.h5t.TypeIntegerID, h5py.h5t.TypeFloatID, h5py.h5t.TypeEnumID)
@@ -495,35 +264,6 @@ def _is_number(kind: Any) -> bool:
     return all(isinstance(kind.get_member_type(i), h5py.h5t.TypeFloatID) for i in range(2))
 
 
-def _link_access() -> Any:
-    """Returns how links into other files are followed: read-only, and not through our own file."""
-    access = h5py.h5p.create(h5py.h5p.LINK_ACCESS)
-    other = h5py.h5p.create(h5py.h5p.FILE_ACCESS)
-    other.set_fclose_degree(h5py.h5f.CLOSE_STRONG)
-    other.set_fapl_sec2()
-    access.set_elink_fapl(other)
-    access.set_elink_acc_flags(h5py.h5f.ACC_RDONLY)
-    return access
-
-
-def _encoded(path: str | bytes) -> bytes | None:
-    """Returns a path as HDF5 takes it; `None` if no link can have it."""
-    if isinstance(path, str):
-        try:
-            path = path.encode(errors="surrogateescape")
-        except UnicodeEncodeError:
-            return None
-    return None if b"\0" in path or not path else path
-
-
 def _address(identifier: Any) -> Any:
     """Returns what tells an object of a file from others."""
     return h5py.h5o.get_info(identifier).addr
-
-
-def _path(identifier: Any, member: str | bytes) -> str:
-    """Returns the HDF5 path of a member for people."""
-    name = h5py.h5i.get_name(identifier) or b"?"
-    member = member.encode(errors="replace") if isinstance(member, str) else member
-    whole = b"/".join((name.rstrip(b"/"), member)) if member else name
-    return whole.decode(errors="replace")

@@ -15,6 +15,7 @@ import os
 from typing import TYPE_CHECKING
 
 from h5scene.errors import CorruptDataError, InternalError, StorageError, UnsafeFileError
+from h5scene.store.failures import from_system
 from h5scene.store.heap import HEAP_START, check_heap
 from h5scene.store.journal import Run, coalesced, write_journal
 from h5scene.store.userblock import (
@@ -236,6 +237,27 @@ class Pager:
         self._keep_pages()
         self._is_lost = False
         return True
+
+    # Beside HDF5 ----------------------------------------------------------------------------------
+
+    def read_stored(self, view: memoryview, offset: int) -> None:
+        """Fills a view with committed bytes. For any thread, outside transactions.
+
+        Raises:
+            CorruptDataError: The file does not have them.
+            StorageError: The disk failed.
+        """
+        path = self.disk.path
+        if not 0 <= offset <= self.base - len(view):
+            raise CorruptDataError(f"{path} is damaged: it says that data lie behind its end")
+        try:
+            done = self.disk.read_into(view, offset)
+        except OSError as error:
+            raise from_system(error, f"read {path}", path) from error
+        if done < len(view):
+            raise CorruptDataError(f"{path} was cut short", file=path)
+        if self._pages:  # what a killed process has committed, but not put in place
+            _lay_over(view, offset, self._pages)
 
     # Inside ---------------------------------------------------------------------------------------
 

@@ -11,6 +11,7 @@ import h5py
 
 from h5scene.errors import BusyError, CorruptDataError, H5SceneError, NotASceneFileError
 from h5scene.store import recovery, system
+from h5scene.store.access import Access
 from h5scene.store.failures import from_pager, from_system
 from h5scene.store.gate import SafeFile
 from h5scene.store.locks import SideLocks, doze
@@ -252,7 +253,7 @@ def open_hdf5(pager: Pager, *, is_writable: bool) -> SafeFile:
         # The list refers to the pager. Kept alive by the frame of an exception until Python has
         # ended, it would be released by HDF5 into an interpreter that is gone.
         access.close()
-    file = SafeFile(identifier)
+    file = SafeFile(identifier, Access(stored=pager))
     pager.is_open = True
     if pager.error is not None:
         pager.give_up()

@@ -10,7 +10,9 @@ import pytest
 from h5scene import SceneFile
 from h5scene.errors import CorruptDataError, H5SceneError
 from h5scene.format import checksums
-from h5scene.format.chunks import read_array, write_array
+from h5scene.format.chunks import write_array
+from h5scene.format.readings import read_array
+from h5scene.store.datasets import check_dataset
 from tests.records import centered
 
 
@@ -21,7 +23,7 @@ def h5(tmp_path: Path) -> Any:
 
 
 def read(dataset: h5py.Dataset) -> Any:
-    return read_array(dataset.id, dataset.dtype, workers=1)
+    return read_array(check_dataset(dataset.id), workers=1)
 
 
 def by_the_document(name: str, dataset: h5py.Dataset) -> int:

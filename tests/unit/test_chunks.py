@@ -19,8 +19,11 @@ from hypothesis import strategies as st
 
 from h5scene.errors import CorruptDataError
 from h5scene.format import checksums, chunks, deflate
-from h5scene.format.chunks import read_array, write_array
+from h5scene.format.chunks import write_array
 from h5scene.format.filters import chunk_shape
+from h5scene.format.readings import read_array
+from h5scene.store.access import TRUSTED, Access
+from h5scene.store.datasets import check_dataset
 from tests.strategies import DTYPES
 
 SHUFFLE_DEFLATE = [h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_DEFLATE]
@@ -57,8 +60,37 @@ def noise(shape: tuple[int, ...], dtype: Any = "f4") -> Any:
     return np.frombuffer(np.random.default_rng(1).bytes(count), dtype).reshape(shape)
 
 
+class BesideHDF5(Access):
+    """The bytes of a file that plain h5py has open."""
+
+    @property
+    def read_stored(self) -> Any:
+        return self.stored.read_stored if self.stored else None
+
+
+class Stored:
+    is_writing = False
+
+    def __init__(self, file: h5py.File):
+        file.flush()
+        self.path = Path(file.filename)
+
+    def read_stored(self, view: memoryview, offset: int) -> None:
+        with self.path.open("rb") as file:
+            file.seek(offset)
+            assert file.readinto(view) == len(view)
+
+
 def read(dataset: h5py.Dataset, region: Any = None, workers: int = 2) -> Any:
-    return read_array(dataset.id, dataset.dtype, region, workers=workers)
+    """Returns what is read, with chunks that HDF5 gives and with bytes of the file."""
+    by_hdf5 = read_array(check_dataset(dataset.id, TRUSTED), region, workers=workers)
+    if dataset.file.driver != "core":  # which has no file
+        access = BesideHDF5(TRUSTED.policy, Stored(dataset.file))
+        beside = read_array(check_dataset(dataset.id, access), region, workers=workers)
+        assert by_hdf5.dtype == beside.dtype
+        assert by_hdf5.shape == beside.shape
+        assert by_hdf5.tobytes() == beside.tobytes()
+    return by_hdf5
 
 
 def same(found: Any, expected: Any) -> bool:
@@ -200,10 +232,12 @@ import sys
 sys.modules["isal"] = sys.modules["deflate"] = None
 import h5py, numpy as np
 from h5scene.format import deflate
-from h5scene.format.chunks import read_array, write_array
+from h5scene.format.chunks import write_array
+from h5scene.format.readings import read_array
+from h5scene.store.datasets import check_dataset
 assert (deflate.isal_zlib, deflate.igzip_lib, deflate.libdeflate) == (None, None, None)
 with h5py.File(sys.argv[1], "r+") as file:
-    values = read_array(file["d"].id, file["d"].dtype, workers=2)
+    values = read_array(check_dataset(file["d"].id), workers=2)
     write_array(file, "e", values, "fast", workers=2)
 """
     path = tmp_path / "plain.h5"
@@ -313,7 +347,7 @@ def test_only_chunks_that_are_needed_are_read(file: h5py.File) -> None:
         ((slice(3, 3), slice(None)), []),
     ]:
         spy = Spy(dataset.id)
-        found = read_array(spy, dataset.dtype, region, workers=2)
+        found = read_array(check_dataset(spy), region, workers=2)
         assert (spy.corners, found.tolist()) == (corners, values[region].tolist())
 
 
@@ -398,7 +432,7 @@ def test_sizes_that_the_file_cannot_hold_are_refused(file: h5py.File, chunked: A
     shape = (1 << 20, 1 << 20)
     dataset = file.create_dataset("d", shape, "f8", chunks=(256, 256) if chunked else None)
     with pytest.raises(CorruptDataError, match="says that it has 8796093022208 bytes"):
-        read(dataset)
+        check_dataset(dataset.id)
 
 
 # --- threads --------------------------------------------------------------------------------------

@@ -69,6 +69,13 @@ def test_a_mark_says_kind_and_encoding(group: h5py.Group) -> None:
     groups.check_mark(group, "field")
 
 
+@pytest.mark.parametrize("text", ["a", "", "é" * 2048, "y" * 4097, "é" * 40_000])
+def test_a_text_of_any_length_comes_back(group: h5py.Group, text: str) -> None:
+    groups.set_text(group.id, "note", text)
+    found = group.attrs["note"]
+    assert (found.decode() if isinstance(found, bytes) else found) == text
+
+
 def test_a_newer_minor_encoding_is_accepted(group: h5py.Group) -> None:
     groups.mark(group, "field")
     group.attrs["encoding_version"] = "1.7"

@@ -21,7 +21,7 @@ from h5scene.errors import (
     FrameNotFoundError,
     InvalidInputError,
 )
-from h5scene.format import chunks
+from h5scene.format import readings
 from h5scene.lazy_field import LazyField
 from tests.compare import assert_same_values
 
@@ -45,7 +45,7 @@ def scene(tmp_path: Path) -> Scene:
 
 def test_it_knows_all_but_the_values(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = {name: scene.read(name, frame="all") for name in ("center", "face")}
-    monkeypatch.setattr(chunks, "read_into", None)  # who reads values fails
+    monkeypatch.setattr(readings, "read_into", None)  # who reads values fails
     for name, field in whole.items():
         lazy = scene.lazy(name)
         assert lazy.name == name

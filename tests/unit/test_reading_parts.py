@@ -26,9 +26,11 @@ from h5scene.errors import (
     InvalidInputError,
     UnsupportedFieldError,
 )
-from h5scene.format import chunks
+from h5scene.format import checksums, readings
+from h5scene.format.readings import new_array
 from h5scene.record import DimSpec
 from h5scene.regions import Between
+from h5scene.store.datasets import check_dataset
 from h5scene.store.handles import Store
 from tests.compare import assert_same_values, numbers
 
@@ -258,8 +260,8 @@ def test_frames_that_do_not_stack_are_not_all_read(
         scene.write(f=CenteredGrid(frame, 0, x=size, y=3), frame=frame)
     scene.write(f=StaggeredGrid(0, 0, x=3, y=2), frame=5)
     opened = []
-    original = chunks._chunk_reader
-    monkeypatch.setattr(chunks, "_chunk_reader", lambda r, e: opened.append(r) or original(r, e))
+    original = checksums.read_checksum  # of each dataset that is read whole
+    monkeypatch.setattr(checksums, "read_checksum", lambda d: opened.append(d) or original(d))
     with pytest.raises(BatchMismatchError, match=r"4 and 5 entries along the spatial .* 'x'"):
         scene.read("f", frame="all")
     assert len(opened) == 1
@@ -465,14 +467,14 @@ def test_a_component_that_is_no_axis(path: Path) -> None:
 def counted(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
     """Returns the list of the chunks that are read from now on, by the shape of what is taken."""
     found: list[tuple[int, ...]] = []
-    original = chunks._ChunkReader.stored
+    original = readings._ChunkReader.stored
 
-    def stored(self: Any, reading: Any) -> Iterator[Any]:
-        for chunk in original(self, reading):
+    def stored(self: Any) -> Iterator[Any]:
+        for chunk in original(self):
             found.append(chunk.target.shape)
             yield chunk
 
-    monkeypatch.setattr(chunks._ChunkReader, "stored", stored)
+    monkeypatch.setattr(readings._ChunkReader, "stored", stored)
     return found
 
 
@@ -509,7 +511,7 @@ def test_threads_inflate_and_one_talks_to_hdf5(
     for frame in range(40):  # small frames: many of them are one portion of work
         scene.write(f=CenteredGrid(noise(spatial(x=100, y=60), seed=frame), 0), frame=frame)
     asked, unpacked = set(), set()
-    stored, unpack = chunks._ChunkReader.stored, chunks._ChunkReader.unpack
+    stored, unpack = readings._ChunkReader.stored, readings._ChunkReader.unpack
 
     def noted_stored(*args: Any) -> Iterator[Any]:
         asked.add(threading.get_ident())
@@ -519,8 +521,8 @@ def test_threads_inflate_and_one_talks_to_hdf5(
         unpacked.add(threading.get_ident())
         unpack(*args)
 
-    monkeypatch.setattr(chunks._ChunkReader, "stored", noted_stored)
-    monkeypatch.setattr(chunks._ChunkReader, "unpack", noted_unpack)
+    monkeypatch.setattr(readings._ChunkReader, "stored", noted_stored)
+    monkeypatch.setattr(readings._ChunkReader, "unpack", noted_unpack)
     alone = Scene.at(scene.path, workers=1).read("f", frame="all", convert_to_backend=False)
     assert asked == unpacked == {threading.get_ident()}
     unpacked.clear()
@@ -556,9 +558,9 @@ def test_reading_takes_the_memory_of_its_result(path: Path) -> None:
 
 def test_what_does_not_fit_into_memory_is_refused(path: Path, scene: Scene) -> None:
     with h5py.File(path, "r") as file:
-        dataset = file["sim_000000/smoke/000000"].id
+        dataset = check_dataset(file["sim_000000/smoke/000000"].id)
         with pytest.raises(InvalidInputError, match=r"no memory for .* bytes; read less"):
-            chunks.new_array(dataset, dataset.dtype, (8, 6), (10**15,))
+            new_array(dataset, (8, 6), (10**15,))
 
 
 def test_damaged_chunks_are_named(path: Path) -> None:
