@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections import Counter
 from dataclasses import dataclass, field
@@ -23,7 +24,7 @@ from h5scene.format.tree import SceneTree, initialise
 from h5scene.format.workers import check_workers, default_workers
 from h5scene.handling.salvage import reading
 from h5scene.handling.salvage.reading import Source
-from h5scene.handling.salvage.rebuilding import Place, rebuild, superblock_patch
+from h5scene.handling.salvage.rebuilding import Place, Rebuilt, rebuild, superblock_patch
 from h5scene.handling.salvage.structures import find_structures
 from h5scene.paths import scene_file_path
 from h5scene.record import TENSOR, DimSpec, FieldDescription, FieldRecord
@@ -45,6 +46,10 @@ T = TypeVar("T")
 
 _MAX_LOST = 10_000
 _LISTS_LOST = "its list of frames is damaged; frames may be missing that nothing leads to"
+_LINKS_LOST = (
+    "its frames were found without what leads to them, and put together by the order in which they "
+    "stand; they may be of different scenes"
+)
 _NAME_LOST = "was found without what leads to it; its name, or that of its scene, is lost"
 
 
@@ -257,9 +262,12 @@ class _Run:
         self._parts: set[tuple[str, str]] = set()  # what is saved of scenes beside fields
         self._part_problems: dict[tuple[str, str], str] = {}
         self._is_root_listed = False
+        self._is_complete = False  # nothing can be there that is not listed
         self._known: set[str] = set()  # scenes that the file lists
         self._donors: dict[str, FieldDescription] = {}
         self._is_damaged = False
+        self._lost_scenes: list[str] = []
+        self._orphaned: set[tuple[str, str]] = set()
         self.counts: Counter[str] = Counter()
         self.lost: list[Lost] = []
         self.lost_count = 0
@@ -276,11 +284,17 @@ class _Run:
                     break
         for place in places:
             self._save_place(writer, whole, place)
+        self._is_complete = (
+            self._is_root_listed
+            and self._known <= self._listed
+            and all(state.is_listed for state in self._fields.values())
+        )
         if self._is_damaged:
-            found = self._found()
-            if found is not None:
-                for place in found[1]:
-                    self._save_place(writer, found[0], place, is_found=True)
+            source, rebuilt = self._found()
+            for place in rebuilt.places:
+                self._save_place(writer, source, place, is_found=True)
+            if not self._is_complete:
+                self._save_orphans(writer, source, rebuilt.orphans)
         if not self._is_root_listed:
             self._lose("/", "the list of scenes is damaged; some may be missing")
         self._note_lost()
@@ -315,18 +329,16 @@ class _Run:
         if mended:
             yield Source(self._path, (*patches, *mended), size_bytes, self._max_array_bytes)
 
-    def _found(self) -> tuple[Source, list[Place]] | None:
+    def _found(self) -> tuple[Source, Rebuilt]:
         """Returns the file with a new root, after a search."""
         read, size_bytes, base, patches = self._bytes()
         report = None if self._on_progress is None else partial(self._on_progress, "searching")
         found = find_structures(read, self._size_bytes, base, report)
         rebuilt = rebuild(found, read, size_bytes, base)
-        if not rebuilt.places:
-            return None
         source = Source(
             self._path, (*patches, *rebuilt.patches), rebuilt.size_bytes, self._max_array_bytes
         )
-        return source, rebuilt.places
+        return source, rebuilt
 
     def _bytes(self) -> tuple[Any, int, int, list[Any]]:
         """Returns what reads the committed bytes, their length, the base, and the journal."""
@@ -341,7 +353,7 @@ class _Run:
         self, writer: _Writer, source: Source, place: Place, *, is_found: bool = False
     ) -> None:
         """Saves a scene, or what was found of one and is not saved yet."""
-        if is_found and place.scene not in self._known and self._is_all_listed():
+        if is_found and place.scene not in self._known and self._is_complete:
             return  # it was removed, and its bytes are still there
         if place.fields is None:
             for which in (
@@ -355,7 +367,11 @@ class _Run:
             if is_found:
                 return
         if is_found:
-            stored = {link: link for link in place.fields or ()}
+            fields = place.fields or {}
+            stored = {
+                link: self._ask(reading.given_name, source, place.stand_in, link, name)
+                for link, name in fields.items()
+            }
         else:
             try:
                 stored = self._ask(reading.fields, source, place.stand_in)
@@ -363,8 +379,7 @@ class _Run:
             except H5SceneError as error:
                 self._damaged(f"/{place.scene}", error)
                 return
-        for link, given in stored.items():
-            name = (place.fields or {}).get(link, given)
+        for link, name in stored.items():
             self._save_field(writer, source, place, link, name, is_found=is_found)
 
     def _save_part(self, writer: _Writer, source: Source, place: Place, which: str) -> None:
@@ -463,6 +478,7 @@ class _Run:
             numbers = self._ask(reading.frames, source, place.stand_in, link)
         except H5SceneError as error:
             self._damaged(f"/{place.scene}/{name}", error)
+            self._learn_description(source, place, link, name)
             return
         if is_found and state.is_listed:
             numbers = [number for number in numbers if number in state.failed]
@@ -471,6 +487,59 @@ class _Run:
         for number in numbers:
             if number not in state.saved:
                 self._save_frame(writer, source, place, link, state, number)
+
+    def _learn_description(self, source: Source, place: Place, link: str, name: str) -> None:
+        """Reads the description of a field of which no frames are listed."""
+        try:
+            found = self._ask(reading.description, source, place.stand_in, link)
+        except H5SceneError as error:
+            _raise_if_not_about_file(error)
+        else:
+            self._donors.setdefault(name, found)
+
+    def _save_orphans(self, writer: _Writer, source: Source, paths: Iterable[str]) -> None:
+        """Saves frames that nothing leads to any more.
+
+        Their checksums tell their numbers. Those that follow one another are taken for one field,
+        as scenes are written one after the other, or a frame of each in turn.
+        """
+        expected = 0
+        scenes: dict[tuple[str, tuple[int, ...]], list[_FieldState]] = {}
+        for path in paths:
+            try:
+                found = self._ask(reading.orphan, source, path, expected)
+            except H5SceneError as error:
+                _raise_if_not_about_file(error)
+                continue
+            if found is None:
+                continue
+            expected, values = found
+            kind = (values.dtype.name, values.shape)
+            states = scenes.setdefault(kind, [])
+            free = (i for i, one in enumerate(states) if max(one.saved, default=-1) < expected)
+            which = next(free, len(states))
+            if which == len(states):
+                states.append(_FieldState(self._name_by_form(kind)))
+            state, scene = states[which], self._lost_scene(which)
+            self._fields[scene, state.name] = state
+            self._orphaned.add((scene, state.name))
+            self._write(writer, scene, state, expected, self._without_description(state, values))
+
+    def _name_by_form(self, kind: tuple[str, tuple[int, ...]]) -> str:
+        """Returns the name of the only field that can have such values, or else a made-up one."""
+        dtype, shape = kind
+        fitting = [name for name, one in self._donors.items() if len(one.dims) == len(shape)]
+        if len(fitting) == 1:
+            return fitting[0]
+        return "_".join(["values", dtype, *map(str, shape)])
+
+    def _lost_scene(self, number: int) -> str:
+        """Returns the name of a scene for frames that nothing leads to."""
+        while number >= len(self._lost_scenes):
+            taken = {scene for scene, _ in self._fields} | {*self._known, *self._lost_scenes}
+            free = (f"recovered_{i:06d}" for i in itertools.count())
+            self._lost_scenes.append(next(name for name in free if name not in taken))
+        return self._lost_scenes[number]
 
     def _save_frame(
         self,
@@ -496,8 +565,20 @@ class _Run:
         else:
             state.description = record.description
             self._donors[state.name] = record.description
+        self._write(writer, place.scene, state, number, record, error)
+
+    def _write(
+        self,
+        writer: _Writer,
+        scene: str,
+        state: _FieldState,
+        number: int,
+        record: FieldRecord,
+        error: float = 0.0,
+    ) -> None:
+        """Writes a frame into the new file."""
         try:
-            writer.frame(place.scene, state.name, number, record, error)
+            writer.frame(scene, state.name, number, record, error)
         except H5SceneError as cause:
             if isinstance(cause, StorageError):
                 raise
@@ -520,10 +601,6 @@ class _Run:
         return FieldRecord(FieldDescription(TENSOR, dims, None, {}, {}), values)
 
     # --- inside -----------------------------------------------------------------------------------
-
-    def _is_all_listed(self) -> bool:
-        """Whether no scene or field can be there that is not listed."""
-        return self._is_root_listed and self._known <= self._listed
 
     def _ask(self, function: Callable[..., T], source: Source, *arguments: Any) -> T:
         """Returns what the child reads."""
@@ -552,7 +629,10 @@ class _Run:
             for number, message in sorted(state.failed.items()):
                 self._lose(f"/{scene}/{name}/{number:06d}", message)
             if not state.is_listed:
-                self._lose(f"/{scene}/{name}", _LISTS_LOST if scene in self._known else _NAME_LOST)
+                message = _LISTS_LOST if scene in self._known else _NAME_LOST
+                if (scene, name) in self._orphaned:
+                    message = _LINKS_LOST
+                self._lose(f"/{scene}/{name}", message)
 
 
 _PARTS: dict[str, Callable[[_Run, _Writer, Source, Place, str], reading.Problems]] = {

@@ -76,7 +76,8 @@ def recovered(path: Path) -> tuple[Recovered, dict[str, dict[str, tuple[int, ...
     return done, frames
 
 
-ALL = dict.fromkeys(SCENES, {"heat": tuple(range(FRAMES)), "smoke": tuple(range(FRAMES))})
+WHOLE = {"heat": tuple(range(FRAMES)), "smoke": tuple(range(FRAMES))}
+ALL = dict.fromkeys(SCENES, WHOLE)
 
 
 def test_a_whole_file_is_copied(path: Path) -> None:
@@ -112,7 +113,7 @@ def false_length(path: Path) -> None:
 
 
 def root_group(path: Path) -> None:
-    flip(path, 2048 + 48 + 12)
+    flip(path, 2048 + 48 + 60)
 
 
 @pytest.mark.parametrize(
@@ -142,8 +143,8 @@ def test_a_field_whose_header_is_gone(path: Path) -> None:
         scene: ALL[scene] for scene in SCENES[1:]
     }
     assert frames[S]["heat"] == ALL[S]["heat"]
-    (rest,) = [frames[scene] for scene in frames if scene not in SCENES]
-    assert [len(numbers) for numbers in rest.values()] == [FRAMES]
+    assert frames[S]["smoke"] == ALL[S]["smoke"]  # the only one that lacks its frames
+    assert set(frames) == set(SCENES)
     assert any(one.path == f"/{S}/smoke" for one in done.lost)
 
 
@@ -189,14 +190,14 @@ def test_a_description_that_is_gone(path: Path) -> None:
     assert done.counts["descriptions"] > 0
 
 
-@pytest.mark.parametrize("share", [0.05, 0.3, 0.6, 0.9, 0.999])
+@pytest.mark.parametrize("share", [0.2, 0.3, 0.6, 0.9, 0.999])
 def test_a_file_that_was_cut_off(path: Path, share: float) -> None:
     data = path.read_bytes()
     path.write_bytes(data[: int(len(data) * share)])
     done, frames = recovered(path)
     count = sum(len(numbers) for of in frames.values() for numbers in of.values())
     assert count >= (share - 0.35) * 6 * FRAMES
-    assert done.lost
+    assert done.lost or count == 6 * FRAMES
     if share > 0.9:
         assert count >= 6 * FRAMES - 1
 
@@ -250,18 +251,18 @@ def test_what_ends_the_process_loses_one_thing(
 ) -> None:
     (tmp_path / "sitecustomize.py").write_text(
         "import os\n"
-        "from h5scene.format import chunks\n"
-        "from h5scene.format import codec\n"
-        "read = codec.read_array\n"
-        "def deadly(*a, name=None, **k):\n"
-        "    if (name or '').endswith('smoke/000005'):\n"
+        "from h5scene.format import checksums\n"
+        "check = checksums.check\n"
+        "def deadly(dataset, *a):\n"
+        "    if dataset.shape == (4, 4) and dataset.name.endswith('000005'):\n"
         "        os.abort()\n"
-        "    return read(*a, name=name, **k)\n"
-        "codec.read_array = deadly\n"
+        "    return check(dataset, *a)\n"
+        "checksums.check = deadly\n"
     )
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    _, frames = recovered(path)
-    assert sum(len(numbers) for of in frames.values() for numbers in of.values()) >= 6 * FRAMES - 3
+    done, frames = recovered(path)
+    assert sum(len(numbers) for of in frames.values() for numbers in of.values()) == 6 * FRAMES - 3
+    assert {one.path for one in done.lost} == {f"/{scene}/smoke/000005" for scene in SCENES}
 
 
 def test_what_holds_nothing_gives_no_file(tmp_path: Path) -> None:

@@ -6,7 +6,8 @@ that can be read are returned, with what is wrong with the others.
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+import itertools
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
@@ -14,16 +15,31 @@ import h5py
 import numpy as np
 
 from h5scene.errors import CorruptDataError, FormatError, H5SceneError, StorageError
-from h5scene.format import attached_files, codec, groups, layout, names, plain_arrays, tables
+from h5scene.format import (
+    attached_files,
+    checksums,
+    codec,
+    groups,
+    layout,
+    names,
+    plain_arrays,
+    tables,
+)
+from h5scene.format.descriptions import read_description
 from h5scene.format.json_values import is_json, load_json
+from h5scene.format.readings import read_array
 from h5scene.format.tree import SceneTree
 from h5scene.scene_file import SceneFile
+from h5scene.store.access import access_of
+from h5scene.store.datasets import check_dataset
+from h5scene.store.links import open_member
 from h5scene.store.patching import PatchedDisk, open_patched
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from h5scene.record import Array
+    from h5scene.record import Array, FieldDescription
+    from h5scene.store.datasets import CheckedDataset
     from h5scene.store.journal import Run
 
 T = TypeVar("T")
@@ -32,6 +48,8 @@ Problems: TypeAlias = "list[tuple[str, str]]"
 
 _HDF5_ERRORS = (KeyError, OSError, RuntimeError, ValueError, TypeError)
 _ROWS_AT_A_TIME = 512
+_MAX_TRIED = 20_000  # numbers of frames; takes a third of a second
+_MAX_CHUNK_BYTES = 1 << 30
 
 
 @dataclass(frozen=True)
@@ -203,9 +221,15 @@ def fields(source: Source, scene: str) -> dict[str, str]:
     """Returns the fields of a scene: stored names, and the names that were given."""
 
     def read(tree: SceneTree) -> dict[str, str]:
-        return {link: _given_name(tree.h5[scene], link) for link in tree.fieldnames(scene)}
+        group = tree.h5[scene]
+        return {link: _given_name(group, link, link) for link in tree.fieldnames(scene)}
 
     return _file(source)._read(read)
+
+
+def given_name(source: Source, scene: str, link: str, stored: str) -> str:
+    """Returns the name that was given to a field, which was stored under another one."""
+    return _file(source)._read(lambda tree: _given_name(tree.h5[scene], link, stored))
 
 
 def frames(source: Source, scene: str, link: str) -> list[int]:
@@ -231,6 +255,41 @@ def values(source: Source, scene: str, link: str, number: int) -> Array:
     def read(tree: SceneTree) -> Array:
         member = tree.h5[scene][link][names.frame_link(number)]
         return codec.read_values(codec.values_of(member), workers=file._workers)
+
+    return file._read(read)
+
+
+def description(source: Source, scene: str, link: str) -> FieldDescription:
+    """Returns the description of a field."""
+    return _file(source)._read(lambda tree: read_description(tree.h5[scene][link]))
+
+
+def orphan(source: Source, path: str, expected: int) -> tuple[int, Array] | None:
+    """Returns a frame that nothing leads to, with its number, which its checksum tells.
+
+    Args:
+        source: The file.
+        path: Of the dataset.
+        expected: Which number to try first.
+
+    Returns:
+        `None` if it is no frame, or not what was written.
+    """
+    file = _file(source)
+
+    def read(tree: SceneTree) -> tuple[int, Array] | None:
+        identifier, access = open_member(tree.h5, path), access_of(tree.h5)
+        checksum = checksums.read_checksum(identifier)
+        dataset = check_dataset(identifier, access)
+        if checksum is None or dataset.shape is None:
+            return None
+        pieces = _stored_pieces(dataset)
+        for number in (*range(expected, expected + _MAX_TRIED), *range(expected)):
+            dataset = check_dataset(identifier, access, names.frame_link(number))
+            with suppress(CorruptDataError):
+                checksums.check(dataset, checksum, pieces)
+                return number, read_array(dataset, workers=file._workers)
+        return None
 
     return file._read(read)
 
@@ -327,6 +386,26 @@ def arrays(source: Source, scene: str, name: str) -> dict[str, Array]:
     return _file(source)._read(lambda tree: plain_arrays.read_arrays(tree.scene(scene), name))
 
 
+def _stored_pieces(dataset: CheckedDataset) -> bytes:
+    """Returns what the checksum of a dataset takes of its bytes."""
+    identifier, shape = dataset.identifier, dataset.shape or ()
+    if dataset.chunk is None:
+        values = np.empty(shape, dataset.dtype)
+        if not values.size:
+            return b""
+        identifier.read(h5py.h5s.ALL, h5py.h5s.ALL, values)
+        return checksums.summed(0, values)
+    pieces = b""
+    steps = (range(0, size, edge) for size, edge in zip(shape, dataset.chunk, strict=True))
+    for corner in itertools.product(*steps):
+        info = identifier.get_chunk_info_by_coord(corner)
+        if info.byte_offset is None or info.size > _MAX_CHUNK_BYTES:
+            raise CorruptDataError(f"{dataset.name} lacks a chunk")
+        data = identifier.read_direct_chunk(corner)[1]
+        pieces += checksums.summed(info.filter_mask, data)
+    return pieces
+
+
 # --- inside ---------------------------------------------------------------------------------------
 
 
@@ -343,15 +422,15 @@ def _noted(problems: Problems, where: str) -> Iterator[None]:
         problems.append((where, f"is damaged: {error}"))
 
 
-def _given_name(scene: h5py.Group, link: str) -> str:
-    """Returns the name that was given to a field; that of its group where it is lost."""
+def _given_name(scene: h5py.Group, link: str, stored: str) -> str:
+    """Returns the name that was given to a field; that under which it is stored if it is lost."""
     try:
         given = groups.read_attribute(scene[link], layout.NAME_ATTR)
-        if isinstance(given, str) and names.field_link(given) == link:
+        if isinstance(given, str) and names.field_link(given) == stored:
             return given
     except (FormatError, *_HDF5_ERRORS):
         pass
-    return link
+    return stored
 
 
 def _rows(table: h5py.Dataset, problems: Problems, where: str) -> Array:

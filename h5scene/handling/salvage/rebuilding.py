@@ -39,6 +39,7 @@ _SUPERBLOCK_BYTES = 48
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _GAP_BYTES = 1 << 40
 """Between the file and what is laid behind it: addresses of what was cut off lead into it."""
+_ORPHANS = "orphans"
 _LINKS_AT_A_TIME = 256  # HDF5 looks through the links of such a group one by one
 _PARTS = frozenset(
     {
@@ -76,11 +77,13 @@ class Rebuilt:
         patches: Offsets and bytes.
         size_bytes: Length of the file with them.
         places: What it holds.
+        orphans: Paths of datasets that nothing leads to, in the order in which they stand.
     """
 
     patches: list[Run]
     size_bytes: int
     places: list[Place]
+    orphans: list[str]
 
 
 def rebuild(found: Found, read: Read, size_bytes: int, base: int) -> Rebuilt:
@@ -113,10 +116,20 @@ def rebuild(found: Found, read: Read, size_bytes: int, base: int) -> Rebuilt:
                 names[stand_in] = name
         top.append(Link(f"p{number}", new.add(None, layout.SCENE_KIND, pages)))
         places.append(Place(f"p{number}", scene, names))
+    orphans: list[str] = []
+    alone = tree.orphans()
+    pages = []
+    for first in range(0, len(alone), _LINKS_AT_A_TIME):
+        links = [
+            Link(f"a{address}", address) for address in alone[first : first + _LINKS_AT_A_TIME]
+        ]
+        pages.append(Link(f"g{len(pages)}", new.add(None, layout.FIELD_KIND, links)))
+        orphans += [f"{_ORPHANS}/{pages[-1].name}/{link.name}" for link in links]
+    top.append(Link(_ORPHANS, new.add(None, layout.SCENE_KIND, pages)))
     root = new.add_root(top)
     end = start + len(new.data)
     patches = [(base, _superblock(base, end, root)), (start, bytes(new.data))]
-    return Rebuilt(patches, end, places)
+    return Rebuilt(patches, end, places, orphans)
 
 
 class _Tree:
@@ -161,6 +174,18 @@ class _Tree:
             for link in self.links(header)
             if frame_of_link(link.name) is not None and self._target(link) is not None
         ]
+
+    def orphans(self) -> list[int]:
+        """Returns the addresses of datasets that no link leads to, in order."""
+        headers = self._found.headers
+        groups = [header for header in headers.values() if header.is_group]
+        led_to = {link.address + self._base for group in groups for link in self.links(group)}
+        led_to.update(link.address + self._base for of in self._found.heaps.values() for link in of)
+        return sorted(
+            offset - self._base
+            for offset, header in headers.items()
+            if header.is_dataset and offset not in led_to
+        )
 
     def _target(self, link: Link) -> Header | None:
         return self._found.headers.get(link.address + self._base)
@@ -229,9 +254,22 @@ class _Tree:
             for header in by_role.get(layout.FIELD_KIND, ())
             if header.offset not in named_fields
         ]
-        if others:
+        missing = self._missing_fields()
+        if len(others) == 1 == len(missing):
+            scene, name = missing[0]
+            self.fields.append((scene, [(name, others[0])]))
+        elif others:
             scene = lost.name()
             self.fields.append((scene, [(f"field_{i}", one) for i, one in enumerate(others)]))
+
+    def _missing_fields(self) -> list[tuple[str, str]]:
+        """Returns scenes and names of what fields may be, and is not where their links lead."""
+        return [
+            (scene, link.name)
+            for scene, header in self.scenes
+            for link in self.links(header)
+            if self._target(link) is None and not link.name.startswith(layout.RESERVED_PREFIX)
+        ]
 
     def _add_fields(self, scene: str, found: list[tuple[str, int]]) -> None:
         if found:
