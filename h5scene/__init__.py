@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from h5scene.handling.checking import check
     from h5scene.handling.comparing import compare
     from h5scene.handling.copying import copy_file, copy_scenes, split
+    from h5scene.handling.merging import MergeReport, merge
     from h5scene.handling.recovering import recover
     from h5scene.handling.repacking import repack
     from h5scene.interop.scene_directories import export_scenes, import_scenes
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from h5scene.scene_file import SceneFile
 
 __all__ = [
+    "MergeReport",
     "Scene",
     "SceneFile",
     "__version__",
@@ -39,12 +41,14 @@ __all__ = [
     "export_scenes",
     "field_from_xarray",
     "import_scenes",
+    "merge",
     "recover",
     "repack",
     "split",
 ]
 
 _LOADED_ON_FIRST_USE = {
+    "MergeReport": "h5scene.handling.merging",
     "Scene": "h5scene.scene",
     "SceneFile": "h5scene.scene_file",
     "check": "h5scene.handling.checking",
@@ -54,6 +58,7 @@ _LOADED_ON_FIRST_USE = {
     "export_scenes": "h5scene.interop.scene_directories",
     "field_from_xarray": "h5scene.interop.xarray_fields",
     "import_scenes": "h5scene.interop.scene_directories",
+    "merge": "h5scene.handling.merging",
     "recover": "h5scene.handling.recovering",
     "repack": "h5scene.handling.repacking",
     "split": "h5scene.handling.copying",

@@ -61,6 +61,25 @@ class AlreadyExistsError(H5SceneError, FileExistsError):
     """The name is taken: choose another one, or remove what is there."""
 
 
+class MergeConflictError(AlreadyExistsError):
+    """Scenes cannot be merged under their names: give them new numbers, or rename them.
+
+    Attributes:
+        conflicts: All of them, a sentence each.
+    """
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        conflicts: tuple[str, ...] = (),
+        file: str | None = None,
+        location: str | None = None,
+    ):
+        super().__init__(message, file=file, location=location)
+        self.conflicts = conflicts
+
+
 class InvalidInputError(H5SceneError, ValueError):
     """The call cannot be carried out as written: fix its arguments."""
 
@@ -122,6 +141,10 @@ class UnsafeFileError(FormatError):
 
 class CorruptDataError(FormatError):
     """Stored bytes are damaged."""
+
+
+class RankError(H5SceneError, RuntimeError):
+    """A rank of an MPI job failed, or does something else than the others: see what it says."""
 
 
 class InternalError(H5SceneError):

@@ -12,7 +12,6 @@ from h5scene.errors import AlreadyExistsError
 from h5scene.file_attachments import FileAttachments
 from h5scene.file_values import Curve, FileValues
 from h5scene.format import names, stacks, tables
-from h5scene.format.groups import text_names
 from h5scene.format.rounding import digits_by_field
 from h5scene.open_file import DEFAULT_LOCK_TIMEOUT_S, Mode
 from h5scene.record import DimSpec, copied_records
@@ -93,8 +92,7 @@ class SceneFile(FileValues, FileAttachments):
         with self._located(None):
             names.scene_link(name)
         with self._transaction() as file:
-            numbers = [names.scene_number(link, name) for link in text_names(file.h5)]
-            first = max((number for number in numbers if number is not None), default=-1) + 1
+            first = file.next_number(name)
             created = [names.numbered_scene(name, first + i) for i in range(count)]
             for scene in created:
                 names.scene_link(scene)  # with its number it may be too long

@@ -254,7 +254,7 @@ class FrameDataset(Dataset[Any]):
         return tuple(self._of_scenes(sorted(order[a:b])) for a, b in itertools.pairwise(ends))
 
     def statistics(
-        self, progress: Callable[[int, int], object] | None = None
+        self, progress: Callable[[int, int], object] | None = None, *, client: Any = None
     ) -> dict[str, FieldStatistics]:
         """Returns mean, deviation and range of each field, over all frames that items come from.
 
@@ -264,15 +264,18 @@ class FrameDataset(Dataset[Any]):
 
         Args:
             progress: Called with the number of frames that were read, and of all to read.
+            client: A `dask.distributed.Client`, whose workers read the frames. They must see the
+                files under the same paths.
 
         Raises:
             UnsupportedFieldError: The values are complex numbers.
+            StorageError: The workers of `client` died of a task again and again.
             H5SceneError: As `SceneFile`.
         """
         entries = []
         for (source, scene), frames in zip(self._scenes, self._frames, strict=True):
             entries.append((source, scene, frozenset(frames.tolist())))
-        return field_statistics(entries, self.fields, progress=progress)
+        return field_statistics(entries, self.fields, progress=progress, client=client)
 
     def normalized(self, statistics: Mapping[str, FieldStatistics]) -> FrameDataset:
         """Returns a dataset of the same items, each field less its mean and by its deviation.

@@ -31,6 +31,7 @@ _SUBCOMMANDS = {
     "import": "import_",
     "info": "info",
     "ls": "ls",
+    "merge": "merge",
     "movie": "movie",
     "plot": "plot",
     "recover": "recover",
@@ -47,7 +48,7 @@ _SECTIONS = {
     "Draw": ("plot", "movie", "curves"),
     "Change a file": ("set", "attach", "rename", "rm", "repack"),
     "When a file is damaged": ("check", "recover"),
-    "Hand on": ("copy", "split", "import", "export"),
+    "Hand on": ("copy", "split", "merge", "import", "export"),
 }
 """How the help puts subcommands together; those of no section come last."""
 

@@ -71,6 +71,8 @@ BOUNDARY_DATASET_PREFIX: Final = "boundary_"
 
 # Members of the root group that are no scenes.
 OBJECTS_GROUP: Final = "_objects"
+MERGING_GROUP: Final = "_merging"
+"""Scenes that are being copied in, and are not complete yet."""
 
 # Members of a scene that are not fields. Names that start with an underscore are reserved.
 RESERVED_PREFIX: Final = "_"
@@ -89,6 +91,9 @@ STEP_COLUMN: Final = "step"
 FRAME_COLUMN: Final = "frame"
 STATISTICS_COLUMNS: Final = ("count", "mean", "variance", "min", "max")
 """Of each component, after the column of the frame."""
+
+# The property of a scene that has got another number with a merge, and its keys.
+MERGED_FROM_PROPERTY: Final = "merged_from"
 
 # Attributes of a scene group that are not properties.
 SCENE_ATTRS: Final = frozenset({KIND_ATTR, ENCODING_ATTR})

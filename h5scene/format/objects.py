@@ -258,6 +258,20 @@ class SharedObjects:
         ):
             kept.popitem(last=False)
 
+    def place_of(self, digest: str) -> str | None:
+        """Returns the path of an object that has this hash, as far as the file says where one is.
+
+        That it is equal is still to be seen.
+        """
+        entry = f"{layout.OBJECTS_GROUP}/{digest}"
+        link = self._h5.get(entry, getlink=True) if self._exists(entry) else None
+        path = link.path.lstrip("/") if isinstance(link, h5py.SoftLink) else None
+        return path if path is not None and self._hash_at(path) == digest else None
+
+    def note_place(self, digest: str, path: str) -> None:
+        """Notes in the file that an object of this hash stands at a path."""
+        self._index(digest, path)
+
     # --- inside -----------------------------------------------------------------------------------
 
     def _find(self, record: ObjectRecord, field: str, member: str) -> str | None:

@@ -45,6 +45,7 @@ class PlannedFrame:
         members: What the frame holds beside its values.
         attributes: The description, where the field or the frame has to get it.
         keep_digits: How many decimal digits of the values to keep; all of them by default.
+        put_values: Writes the values, where `values` is but an outline of them.
     """
 
     scene: str
@@ -55,6 +56,7 @@ class PlannedFrame:
     members: Mapping[str, Member]
     attributes: Mapping[str, Any]
     keep_digits: int | None = None
+    put_values: codec.PutValues | None = None
 
 
 class SceneTree:
@@ -121,6 +123,11 @@ class SceneTree:
         """Raises SceneNotFoundError when there is no such scene."""
         if ("checked", scene) not in self._cache:
             self.scene(scene)
+
+    def next_number(self, series: str) -> int:
+        """Returns the number after the highest one that something of a series of scenes has."""
+        numbers = (names.scene_number(link, series) for link in groups.text_names(self.h5))
+        return max((number for number in numbers if number is not None), default=-1) + 1
 
     def create_scene(self, scene: str) -> None:
         """Creates an empty scene, which must not exist."""
@@ -290,6 +297,7 @@ class SceneTree:
             workers=workers,
             keep_digits=planned.keep_digits,
             put_object=put_object,
+            put_values=planned.put_values,
         )
         if target != frame_path:
             del self.h5[frame_path]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import h5py
@@ -25,7 +26,7 @@ from h5scene.store.access import TRUSTED
 from h5scene.store.datasets import check_dataset
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Collection, Iterator
 
     from h5scene.format.filters import Compression
 
@@ -65,10 +66,6 @@ class TreeCopy:
     _copied: dict[Any, tuple[Any, bytes]] = field(default_factory=dict)
     _pending: list[tuple[Any, bytes, Any, bytes, bool]] = field(default_factory=list)
 
-    def copy_attributes(self, source: h5py.Group, target: h5py.Group) -> None:
-        """Copies all attributes of a group, in place of those that have their names."""
-        _copy_attributes(source.id, target.id)
-
     def copy_member(self, source: h5py.Group, name: bytes, target: h5py.Group, as_: bytes) -> None:
         """Makes a member like another one, with all that is below it, but for the values.
 
@@ -98,11 +95,11 @@ class TreeCopy:
                 self._copied[key] = to, new_link
             if info.type == h5py.h5o.TYPE_GROUP:
                 opened = h5py.h5g.open(from_, link)
-                made = h5py.h5g.create(to, new_link, gcpl=_group_properties(opened))
-                _copy_attributes(opened, made)
+                made = h5py.h5g.create(to, new_link, gcpl=group_properties(opened))
+                copy_attributes(opened, made)
                 packs = may_pack and link.decode(errors="replace") != layout.FILES_GROUP
                 # Reversed, so that the first one is taken first and neighbours stay neighbours.
-                pending += [(opened, one, made, one, packs) for one in reversed(_links(opened))]
+                pending += [(opened, one, made, one, packs) for one in reversed(links_of(opened))]
             elif info.type == h5py.h5o.TYPE_DATASET:
                 self._make_dataset(from_, link, to, new_link, packs=may_pack)
             else:
@@ -134,11 +131,11 @@ class TreeCopy:
         if dataset.get_create_plist().get_external_count():
             check_dataset(dataset)  # which refuses it: HDF5 would read another file
         kind = dataset.get_type()
-        _refuse_references(kind, h5py.h5i.get_name(dataset))
+        refuse_references(kind, h5py.h5i.get_name(dataset))
         if self.packing is not None and packs and _is_packable(dataset):
             group, name = h5py.Group(target), new_link.decode(errors="surrogateescape")
             made = create_array(group, name, dataset.shape, dataset.dtype, self.packing.compression)
-            _copy_attributes(dataset, made, without=_CHECKSUM)  # it gets one of its own
+            copy_attributes(dataset, made, without=_CHECKSUM)  # it gets one of its own
             self._pending.append((source, link, target, new_link, True))
             return
         properties = dataset.get_create_plist()
@@ -154,7 +151,7 @@ class TreeCopy:
             self._done(dataset)
             return
         made = h5py.h5d.create(target, new_link, kind, dataset.get_space(), dcpl=properties)
-        _copy_attributes(dataset, made)
+        copy_attributes(dataset, made)
         if dataset.get_storage_size():
             self._pending.append((source, link, target, new_link, False))
         else:
@@ -200,7 +197,7 @@ def stored_bytes_below(group: h5py.Group) -> tuple[int, int]:
     while pending:
         opened = pending.pop()
         interruption_point()
-        for link in _links(opened):
+        for link in links_of(opened):
             if opened.links.get_info(link).type != _HARD:
                 continue
             count += 1
@@ -221,21 +218,33 @@ def check_same(
     *,
     workers: int = 1,
     on_object: Callable[[int], object] | None = None,
+    check_data: Callable[[Any, Any, str], object] | None = None,
+    other_attributes: Collection[bytes] = (),
 ) -> None:
     """Raises when two groups do not hold the same: links, kinds, attributes and every bit of data.
 
     How the data are packed may differ.
+
+    Args:
+        a: One group.
+        b: The other one.
+        workers: Number of threads.
+        on_object: Called after each dataset, with the number of bytes that it takes in the file.
+        check_data: Takes two datasets, by their HDF5 identifiers, and how messages name them, and
+            raises when they do not hold the same; by default it compares their values.
+        other_attributes: Attributes of the groups themselves that may differ.
 
     Raises:
         CorruptDataError: Something differs; the message names it.
     """
     pending = [(a.id, b.id, "")]
     seen = set()
-    _check_attributes(a.id, b.id, "/")
+    _check_attributes(a.id, b.id, "/", other_attributes)
+    check_data = check_data or partial(check_values, workers=workers)
     while pending:
         one, other, where = pending.pop()
-        links = _links(one)
-        if links != _links(other):
+        links = links_of(one)
+        if links != links_of(other):
             raise CorruptDataError(f"the copy of {where or '/'} has other members")
         for link in links:
             interruption_point()
@@ -259,19 +268,19 @@ def check_same(
             if isinstance(x, h5py.h5g.GroupID):
                 pending.append((x, y, path))
             elif isinstance(x, h5py.h5d.DatasetID):
-                _check_dataset(x, y, path, workers)
+                check_data(x, y, path)
                 if on_object is not None:
                     on_object(x.get_storage_size())
 
 
-def _links(group: Any) -> list[bytes]:
+def links_of(group: Any) -> list[bytes]:
     """Returns the names of the links of a group, sorted."""
     links: list[bytes] = []
     group.links.iterate(links.append)
     return sorted(links)
 
 
-def _group_properties(group: Any) -> Any:
+def group_properties(group: Any) -> Any:
     """Returns how to create a group like this one.
 
     Not its own property list: HDF5 2.0 puts the address of the heap of its links into that, and a
@@ -294,7 +303,7 @@ def _is_packable(dataset: Any) -> bool:
     )
 
 
-def _refuse_references(kind: Any, name: bytes) -> None:
+def refuse_references(kind: Any, name: bytes) -> None:
     """Raises UnsupportedFieldError where a type refers to places in its file."""
     if kind.detect_class(h5py.h5t.REFERENCE):
         raise UnsupportedFieldError(
@@ -303,19 +312,19 @@ def _refuse_references(kind: Any, name: bytes) -> None:
         )
 
 
-def _attributes(owner: Any) -> Iterator[Any]:
+def attributes_of(owner: Any) -> Iterator[Any]:
     """Yields the attributes of an object."""
     for i in range(h5py.h5a.get_num_attrs(owner)):
         yield h5py.h5a.open(owner, index=i)
 
 
-def _copy_attributes(source: Any, target: Any, *, without: bytes | None = None) -> None:
+def copy_attributes(source: Any, target: Any, *, without: bytes | None = None) -> None:
     """Copies the attributes of an object but one, in place of those that have their names."""
-    for attribute in _attributes(source):
+    for attribute in attributes_of(source):
         if attribute.name == without:
             continue
         kind = attribute.get_type()
-        _refuse_references(kind, h5py.h5i.get_name(source) + b"@" + attribute.name)
+        refuse_references(kind, h5py.h5i.get_name(source) + b"@" + attribute.name)
         name = attribute.name
         if h5py.h5a.exists(target, name):
             h5py.h5a.delete(target, name)
@@ -358,11 +367,13 @@ def _has_strings(kind: Any) -> bool:
     return _is_variable_string(kind)
 
 
-def _check_attributes(a: Any, b: Any, where: str) -> None:
+def _check_attributes(a: Any, b: Any, where: str, others: Collection[bytes] = ()) -> None:
     """Raises CorruptDataError where attributes differ."""
     # A checksum is that of the bytes in the file, which are others where data are packed anew.
+    passed_over = {_CHECKSUM, *others}
     ours, theirs = (
-        {one.name: one for one in _attributes(owner) if one.name != _CHECKSUM} for owner in (a, b)
+        {one.name: one for one in attributes_of(owner) if one.name not in passed_over}
+        for owner in (a, b)
     )
     if ours.keys() != theirs.keys():
         raise CorruptDataError(f"the copy of {where} has other attributes")
@@ -376,11 +387,24 @@ def _check_attributes(a: Any, b: Any, where: str) -> None:
             raise CorruptDataError(f"the copy of {where} has another attribute {name!r}")
 
 
-def _check_dataset(a: Any, b: Any, where: str, workers: int) -> None:
-    """Raises CorruptDataError where datasets differ."""
-    kind, shape = a.get_type(), a.shape
-    if not kind.equal(b.get_type()) or shape != b.shape:
+def check_form(a: Any, b: Any, where: str) -> None:
+    """Raises when datasets differ in their type or shape.
+
+    Raises:
+        CorruptDataError: They do.
+    """
+    if not a.get_type().equal(b.get_type()) or a.shape != b.shape:
         raise CorruptDataError(f"the copy of {where} has another type or shape")
+
+
+def check_values(a: Any, b: Any, where: str, *, workers: int = 1) -> None:
+    """Raises when datasets differ in their type, shape or values, however these are packed.
+
+    Raises:
+        CorruptDataError: They do.
+    """
+    check_form(a, b, where)
+    kind, shape = a.get_type(), a.shape
     if kind.detect_class(h5py.h5t.VLEN) or not shape or a.dtype.kind not in "biufc":
         if not _same_other_data(a, b, kind):
             raise CorruptDataError(f"the copy of {where} has other values")

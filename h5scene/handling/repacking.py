@@ -7,7 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from h5scene.format.workers import check_workers, default_workers
-from h5scene.handling.hdf5_trees import Packing, TreeCopy, check_same, stored_bytes_below
+from h5scene.handling.hdf5_trees import (
+    Packing,
+    TreeCopy,
+    check_same,
+    copy_attributes,
+    links_of,
+    stored_bytes_below,
+)
 from h5scene.scene_file import DEFAULT_LOCK_TIMEOUT_S, SceneFile
 
 if TYPE_CHECKING:
@@ -115,10 +122,8 @@ def repack(
 
 def copy_all(old: h5py.Group, new: h5py.Group, copy: TreeCopy) -> None:
     """Copies all that is in a file, its attributes too."""
-    copy.copy_attributes(old, new)
-    links: list[bytes] = []
-    old.id.links.iterate(links.append)
-    for link in sorted(links):
+    copy_attributes(old.id, new.id)
+    for link in links_of(old.id):
         copy.copy_member(old, link, new, link)
     copy.copy_values()
 

@@ -14,7 +14,14 @@ Above it nobody opens, locks, flushes or closes anything. Its levels, each using
 What it promises, why that holds and what can still go wrong: `h5scene/docs/DURABILITY.md`.
 """
 
-from h5scene.store.handles import Store, close_all, create_store, open_store
+from h5scene.store.handles import (
+    Store,
+    close_all,
+    create_store,
+    is_being_written,
+    only_merger,
+    open_store,
+)
 from h5scene.store.safety import interruption_point
 from h5scene.store.transactions import Durability
 
@@ -24,5 +31,7 @@ __all__ = [
     "close_all",
     "create_store",
     "interruption_point",
+    "is_being_written",
+    "only_merger",
     "open_store",
 ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import operator
 import os
 import threading
@@ -13,14 +15,15 @@ from h5scene.errors import BusyError, InternalError, InvalidInputError
 from h5scene.store import creation, system
 from h5scene.store.channel import Channel
 from h5scene.store.copying import copy_view
-from h5scene.store.locks import doze
+from h5scene.store.failures import from_system
+from h5scene.store.locks import SideLocks, doze
 from h5scene.store.registry import registry
 from h5scene.store.safety import Guard, runs_user_code
 from h5scene.store.transactions import Durability, OpenTransaction, Transaction
 from h5scene.store.view import View, open_disk
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     import h5py
 
@@ -197,6 +200,39 @@ class Store:
                 )
             self.close_if_idle()  # the old file takes its space as long as it is open
 
+    def state(self, *, lock_timeout_s: float = 60.0) -> str:
+        """Returns what tells the committed state of the file from its other ones, and from others.
+
+        Inside a read or a transaction, of the state that this began with.
+
+        Raises:
+            H5SceneError: As `read`.
+        """
+        with Guard():
+            view = self._view_of_this_thread()
+            if view is None and self._owner == threading.get_ident():
+                view = self._channel.view
+            if view is None:
+                return self._read(_state_of, _the_view, lock_timeout_s)
+            return _state_of(view)
+
+    def remove(self, state: str, *, lock_timeout_s: float = 60.0) -> None:
+        """Removes the file, if it is still in this state.
+
+        Raises:
+            BusyError: Others have changed it, or did not stop writing in time.
+            H5SceneError: As `transaction`.
+        """
+        with Guard():
+            with self.transaction(lock_timeout_s=lock_timeout_s):
+                if self.state() != state:
+                    raise BusyError(f"{self.path} has been changed", file=self.path)
+                try:
+                    os.unlink(self.path)
+                except OSError as error:
+                    raise from_system(error, f"remove {self.path}", self.path) from error
+            self.close_if_idle()
+
     def close(self) -> None:
         """Closes the file; the next use opens it again."""
         with Guard():
@@ -372,6 +408,10 @@ def _the_view(view: View) -> View:
     return view
 
 
+def _state_of(view: View) -> str:
+    return hashlib.sha256(repr(tuple(view.stamp)).encode()).hexdigest()
+
+
 def open_store(path: str | os.PathLike[str]) -> Store:
     """Returns this process's store of the file, which must exist.
 
@@ -417,6 +457,41 @@ def create_store(
             content = creation.Content(fill)
         creation.create(real_path, initialise, sync=durability == "power", content=content)
     return open_store(real_path)
+
+
+def is_being_written(path: str | os.PathLike[str]) -> bool:
+    """Whether somebody has written to the file, and still has it open.
+
+    A process counts from its first transaction until it closes the file or ends. False where the
+    file system has no locks to tell.
+    """
+    real_path = os.path.realpath(path)
+    store = registry.get(real_path)
+    if store is not None and not store.close_if_idle():
+        return True  # another thread is at work on it
+    locks = SideLocks(real_path)
+    try:
+        return locks.has_authors()
+    finally:
+        locks.close()
+
+
+@contextlib.contextmanager
+def only_merger(path: str | os.PathLike[str], *, lock_timeout_s: float = 60.0) -> Iterator[None]:
+    """Context in which nobody else is in here for the same file, which need not exist.
+
+    Others may write to it and read it. Where the file system has no locks, nobody is kept out.
+
+    Raises:
+        BusyError: Another one did not finish in time.
+        ReadOnlyError: The directory cannot be written.
+    """
+    locks = SideLocks(os.path.realpath(path))
+    try:
+        locks.take_merger(time.monotonic() + lock_timeout_s)
+        yield
+    finally:
+        locks.close()
 
 
 def close_all() -> None:

@@ -9,6 +9,9 @@ Bytes of the lock file, each a lock of its own (the file itself stays empty):
     3  commit    held exclusively during a commit, shared during a read
     4  users     held shared while the lock file is open; who gets it exclusively is the last user
                  and removes the file
+    5  authors   held shared from the first transaction on, until the file is closed: tells that
+                 somebody may go on writing
+    6  merger    held exclusively by who merges other files into this one, for as long as it takes
 
 It is a file of its own because HDF5 locks the data file as a whole, and the two would collide on
 NFS.
@@ -27,7 +30,7 @@ from h5scene.errors import BusyError, ReadOnlyError, StorageError
 from h5scene.store import system
 from h5scene.store.safety import may_be_interrupted
 
-QUEUE, WRITER, PENDING, COMMIT, USERS = range(5)
+QUEUE, WRITER, PENDING, COMMIT, USERS, AUTHORS, MERGER = range(7)
 
 # How long a reader and a committing writer wait for each other before they go on without the lock.
 # Both stay correct: the reader verifies its snapshot and repeats it. The writer waits only briefly
@@ -55,6 +58,7 @@ class SideLocks:
         self._can_write = False
         self._has_no_locks = False
         self._reader_was_slow = False
+        self._is_author = False
 
     # Writers --------------------------------------------------------------------------------------
 
@@ -79,12 +83,50 @@ class SideLocks:
                 self._warn_about_missing_locks()
                 return
             if self.is_in_place():
+                self._become_author()
                 return
             self.close()  # its last user removed it while we waited; the next one is somewhere else
 
     def release_writer(self) -> None:
         """Lets the next process write."""
         self._unlock(WRITER)
+
+    def take_merger(self, deadline: float) -> None:
+        """Makes this handle the only one that merges into the file, until it is closed.
+
+        Raises:
+            BusyError: Another one did past the deadline (a `time.monotonic` value).
+            ReadOnlyError: The lock file cannot be written.
+        """
+        while True:
+            self._open_for_writing()
+            if self._has_no_locks:
+                return
+            while not system.try_lock(self._fd, MERGER, exclusive=True):
+                if time.monotonic() >= deadline:
+                    raise BusyError(
+                        f"others are being merged into {self.data_path} already; wait for that",
+                        file=self.data_path,
+                    )
+                doze(0.01)
+            if self.is_in_place():
+                return
+            self.close()
+
+    def has_authors(self) -> bool:
+        """Whether some other handle has written to the file, and still has it open.
+
+        False where there are no locks to tell.
+        """
+        try:
+            if not self._open_existing() or self._has_no_locks or not self._can_write:
+                return False
+            if not system.try_lock(self._fd, AUTHORS, exclusive=True):
+                return True
+        except system.LocksUnsupported:
+            return False
+        self._unlock(AUTHORS)
+        return False
 
     def is_in_place(self) -> bool:
         """Whether the lock file that this handle has open is still the one others would find."""
@@ -155,6 +197,7 @@ class SideLocks:
     def forget(self) -> None:
         """Closes the descriptor without touching any lock, as a forked child must."""
         fd, self._fd = self._fd, -1
+        self._is_author = False
         if fd >= 0:
             os.close(fd)
 
@@ -176,6 +219,13 @@ class SideLocks:
                 f"cannot lock {self.data_path} for writing: its directory or {self.path} is not "
                 "writable",
                 file=self.data_path,
+            )
+
+    def _become_author(self) -> None:
+        if not self._is_author:
+            # Waits only for somebody who is asking whether there is one.
+            self._is_author = self._try_until(
+                AUTHORS, time.monotonic() + PATIENCE_S, exclusive=False
             )
 
     def _open_existing(self) -> bool:

@@ -76,7 +76,8 @@ def refused(name: str, file: str, capsys: pytest.CaptureFixture[str]) -> str:
 
 
 def test_every_command_is_here() -> None:
-    assert {name.split()[0] for name in CALLS} | {"import"} == set(_SUBCOMMANDS)
+    elsewhere = {"import", "merge"}
+    assert {name.split()[0] for name in CALLS} | elsewhere == set(_SUBCOMMANDS)
     assert {name for names in _SECTIONS.values() for name in names} <= set(_SUBCOMMANDS)
 
 

@@ -24,6 +24,7 @@ PARENTS: dict[type, tuple[type, ...]] = {
     errors.FrameNotFoundError: (errors.NotFoundError,),
     errors.FieldNotFoundError: (errors.NotFoundError,),
     errors.AlreadyExistsError: (errors.H5SceneError, FileExistsError),
+    errors.MergeConflictError: (errors.AlreadyExistsError,),
     errors.InvalidInputError: (errors.H5SceneError, ValueError),
     errors.InvalidNameError: (errors.InvalidInputError,),
     errors.BatchMismatchError: (errors.InvalidInputError,),
@@ -36,6 +37,7 @@ PARENTS: dict[type, tuple[type, ...]] = {
     errors.UnsupportedVersionError: (errors.FormatError,),
     errors.UnsafeFileError: (errors.FormatError,),
     errors.CorruptDataError: (errors.FormatError,),
+    errors.RankError: (errors.H5SceneError, RuntimeError),
     errors.InternalError: (errors.H5SceneError,),
 }
 

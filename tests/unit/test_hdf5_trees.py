@@ -16,6 +16,7 @@ from h5scene.handling.hdf5_trees import (
     TreeCopy,
     _slabs,
     check_same,
+    copy_attributes,
     stored_bytes_below,
 )
 from tests.records import content
@@ -68,7 +69,7 @@ def copied(source: Path, packing: Packing | None = None) -> Path:
     target = source.with_name("b.h5")
     copy = TreeCopy(packing=packing)
     with h5py.File(source) as old, h5py.File(target, "w", libver=("v108", "v110")) as new:
-        copy.copy_attributes(old, new)
+        copy_attributes(old.id, new.id)
         copy.copy_member(old, b"g", new, b"g")
         copy.copy_values()
     return target

@@ -12,7 +12,15 @@ import h5py
 import pytest
 
 from h5scene.errors import BusyError, ReadOnlyError, StorageError
-from h5scene.store import Store, create_store, locks, open_store, system
+from h5scene.store import (
+    Store,
+    create_store,
+    is_being_written,
+    locks,
+    only_merger,
+    open_store,
+    system,
+)
 from tests.crash.children import Child, in_child, python
 
 
@@ -224,6 +232,34 @@ def test_a_file_system_without_locks_is_told_once(store, monkeypatch, broken):
         file["b"] = 1
     assert store.read(sorted) == ["a", "b"]
     store.close()
+    with only_merger(store.path, lock_timeout_s=0), only_merger(store.path, lock_timeout_s=0):
+        assert not is_being_written(store.path)
+
+
+def test_who_has_written_counts_until_the_file_is_closed(store):
+    def use(report):
+        orders = iter(os.fdopen(end, "r"))
+        mine = open_store(store.path)
+        for order in orders:
+            if order == "read\n":
+                mine.read(list)
+            elif order == "write\n":
+                with mine.transaction() as file:
+                    file.attrs["number"] += 1
+            else:
+                mine.close()
+            report(order)
+
+    store.close()
+    end, ours = os.pipe()
+    child = Child(use)
+    for order, is_writer in [("read", False), ("write", True), ("read", True), ("close", False)]:
+        os.write(ours, f"{order}\n".encode())
+        child.receive()
+        assert is_being_written(store.path) is is_writer
+    child.kill()
+    os.close(end)
+    os.close(ours)
 
 
 def test_process_wide_locks_where_there_are_no_others(store, monkeypatch):

@@ -1,0 +1,612 @@
+"""Scenes of many files merged into one."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+from h5scene.errors import (
+    AlreadyExistsError,
+    BusyError,
+    FormatError,
+    H5SceneError,
+    InvalidInputError,
+    MergeConflictError,
+    NotFoundError,
+    ReadOnlyError,
+)
+from h5scene.format import layout, names, properties
+from h5scene.format.groups import link_names, read_attribute
+from h5scene.format.json_values import dump_json, load_json
+from h5scene.handling.scene_copies import KnownObjects, Portion, SceneCopy
+from h5scene.handling.verifying import CopiedScene, is_same_scene, verify_scene
+from h5scene.paths import HDF5_SUFFIXES, scene_file_path
+from h5scene.scene_file import DEFAULT_LOCK_TIMEOUT_S, SceneFile
+from h5scene.store import is_being_written, only_merger, open_store
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    import h5py
+
+    from h5scene.format.tree import SceneTree
+    from h5scene.store import Durability
+
+Ids: TypeAlias = Literal["keep", "renumber"]
+
+_INPUT_TIMEOUT_S = 2.0  # who writes to an input is not waited for
+_SERIES = re.compile(r"(.+)_([0-9]{6,18})", re.ASCII)
+_MOST_CONFLICTS = 3  # in the message; the error has all
+_ROOT_ATTRS = frozenset({layout.FORMAT_ATTR, layout.CREATOR_ATTR})
+
+
+@dataclass(frozen=True)
+class MergeReport:
+    """What merging has done.
+
+    Attributes:
+        output: Path of the file that the scenes are in now.
+        scenes: Names of the scenes there, by path of the input and name in it.
+        already: Which of these an earlier merge had brought there.
+        problems: What was left out, or is not what it should be, and why: by path of an input, or
+            of a scene in one.
+        removed: Paths of the inputs that were removed.
+        stored_bytes: How many bytes of data were copied.
+        seconds: How long it took.
+    """
+
+    output: str
+    scenes: dict[tuple[str, str], str]
+    already: tuple[tuple[str, str], ...]
+    problems: dict[str, str]
+    removed: tuple[str, ...]
+    stored_bytes: int
+    seconds: float
+
+
+def merge(
+    inputs: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
+    output: str | os.PathLike[str],
+    *,
+    ids: Ids = "keep",
+    move: bool = False,
+    verify: bool = False,
+    durability: Durability = "process",
+    lock_timeout_s: float = DEFAULT_LOCK_TIMEOUT_S,
+    client: Any = None,
+    on_progress: Callable[[int, int], object] | None = None,
+) -> MergeReport:
+    """Copies the scenes of many files into one, and says what became of each.
+
+    Chunks are moved as they are, and what scenes share, such as a mesh, is stored once. The file
+    may be read, and written by others, all the while. A call that was cut off goes on when it is
+    repeated: what is there already, and the same, is passed over.
+
+    Inputs that are still being written, or cannot be read, are left out, and all others merged. So
+    are scenes in which something is damaged that is needed to copy them. Damaged numbers are found
+    with `verify`.
+
+    Args:
+        inputs: Paths of scene files, or of directories of them, such as the shards of a file.
+        output: Path of the scene file to merge into, which is created when there is none.
+        ids: `keep`: scenes keep their names. `renumber`: they are numbered on from the highest
+            number in the file, and their property `merged_from` says what they were.
+        move: Whether to remove each input once all of its scenes are merged and verified. Commits
+            then survive a power loss, whatever `durability` is.
+        verify: Whether to read all that was merged again, and compare it with the inputs.
+        durability: See `SceneFile`.
+        lock_timeout_s: How long to wait for others that write to the file, in seconds.
+        client: A `dask.distributed.Client` whose workers verify; this process by default.
+        on_progress: Called with how many bytes of the inputs are done, of how many.
+
+    Durability:
+        A scene is in the file completely or not at all, each as of a transaction of its own. On
+        return all of those in the report are. What a call that was killed had copied of a scene is
+        used by the next one.
+
+    Raises:
+        MergeConflictError: Two inputs have a scene of the same name, or the file has one of this
+            name with other content. Its `conflicts` lists all of them, and nothing was merged.
+        NotFoundError: An input does not exist; nothing was merged.
+        InvalidInputError: There are no inputs, or the file is one of them.
+        BusyError: Others are being merged into the file, or somebody else was writing to it for
+            too long.
+        ReadOnlyError: The file cannot be written.
+        StorageError: The disk is full or failed; what was merged before stays.
+    """
+    if ids not in ("keep", "renumber"):
+        raise InvalidInputError(f"ids must be 'keep' or 'renumber', not {ids!r}")
+    start_s = time.monotonic()
+    path = scene_file_path(output)
+    files, directories = _input_files(inputs, path)
+    options = {"lock_timeout_s": lock_timeout_s, "durability": "power" if move else durability}
+    merger = _Merger(path, options, renumbers=ids == "renumber", on_progress=on_progress)
+    with ExitStack() as stack:
+        stack.enter_context(only_merger(path, lock_timeout_s=lock_timeout_s))
+        for file in files:
+            merger.add(file, is_moved=move)
+        merger.check()
+        if merger.sources:
+            merger.open(stack)
+        removed = []
+        for source in merger.sources:
+            merger.copy(source)
+            is_whole = not (move or verify) or merger.verify(source, client)
+            if move and is_whole and merger.remove(source):
+                removed.append(source.path)
+    for directory in directories if removed else ():
+        _remove_if_empty(directory)
+    report = merger.report
+    return MergeReport(
+        path,
+        report.scenes,
+        tuple(report.already),
+        report.problems,
+        tuple(removed),
+        report.stored_bytes,
+        time.monotonic() - start_s,
+    )
+
+
+@dataclass
+class _Report:
+    """What has been done so far, see `MergeReport`."""
+
+    scenes: dict[tuple[str, str], str] = field(default_factory=dict)
+    already: list[tuple[str, str]] = field(default_factory=list)
+    problems: dict[str, str] = field(default_factory=dict)
+    stored_bytes: int = 0
+
+
+@dataclass
+class _Source:
+    """One input.
+
+    Attributes:
+        path: Its path.
+        state: What tells this state of it from others.
+        scenes: Names of all of its scenes, those of a series by number.
+        others: What it holds beside scenes, which is not merged.
+        byte_count: Its length.
+        to_do: The scenes that are still to be copied.
+        known: Objects that the target has as well.
+    """
+
+    path: str
+    state: str
+    scenes: tuple[str, ...]
+    others: tuple[str, ...]
+    byte_count: int
+    to_do: list[str] = field(default_factory=list)
+    known: KnownObjects = field(default_factory=KnownObjects)
+
+    def opened(self) -> SceneFile:
+        """Returns the file, opened for reading."""
+        return SceneFile(self.path, "r", lock_timeout_s=_INPUT_TIMEOUT_S)
+
+    def place(self, scene: str) -> str:
+        """Returns where a scene stands in the target until it is complete.
+
+        No other state of this scene, nor of others, has the same.
+        """
+        digest = hashlib.sha256(f"{self.state}/{scene}".encode()).hexdigest()
+        return f"{layout.MERGING_GROUP}/{digest}"
+
+    @property
+    def name(self) -> str:
+        """What a scene remembers of where it came from: the last two parts of the path."""
+        return "/".join(Path(self.path).absolute().parts[-2:])
+
+
+class _Changed(BusyError):
+    """An input is not what it was when it was looked at first."""
+
+
+class _Merger:
+    """A merge in progress.
+
+    Attributes:
+        sources: The inputs that can be read.
+        report: What has been done.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        options: Any,
+        *,
+        renumbers: bool,
+        on_progress: Callable[[int, int], object] | None,
+    ):
+        self.sources: list[_Source] = []
+        self.report = _Report()
+        self._path = path
+        self._options = options
+        self._renumbers = renumbers
+        self._on_progress = on_progress
+        self._done_bytes = 0
+        self._target: SceneFile
+
+    # --- before anything is written ---------------------------------------------------------------
+
+    def add(self, path: str, *, is_moved: bool) -> None:
+        """Adds an input, or notes why it is left out."""
+        try:
+            self.sources.append(_examined(path, is_moved=is_moved))
+        except H5SceneError as error:
+            self.report.problems[path] = str(error)
+
+    def check(self) -> None:
+        """Finds out which scenes are there already, and which are to be copied.
+
+        Raises:
+            MergeConflictError: Some of them cannot be merged.
+        """
+        if Path(self._path).exists():
+            with SceneFile(self._path, "r", **self._options) as target:
+                target._read(self._compare)
+        else:
+            self._compare(None)
+
+    def _compare(self, target: SceneTree | None) -> None:
+        """Compares the inputs with each other and with the target, if there is one."""
+        self.report.scenes.clear()  # this may be called again
+        self.report.already.clear()
+        origins = _origins(target) if self._renumbers and target is not None else {}
+        owners: dict[str, str] = {}
+        conflicts = []
+        for source in self.sources:
+            source.to_do = []
+            for scene in source.scenes:
+                if self._renumbers:
+                    candidates = origins.get((source.name, scene), [])
+                elif scene in owners:
+                    conflicts.append(f"{scene} is in {owners[scene]} and in {source.path}")
+                    continue
+                else:
+                    owners[scene] = source.path
+                    candidates = [scene] if target is not None and scene in target.h5 else []
+                same = self._find_same(source, scene, target, candidates)
+                if same is not None:
+                    self.report.scenes[source.path, scene] = same
+                    self.report.already.append((source.path, scene))
+                elif candidates and not self._renumbers:
+                    conflicts.append(f"{scene} of {source.path} is another one in {self._path}")
+                else:
+                    source.to_do.append(scene)
+        if conflicts:
+            shown = "; ".join(conflicts[:_MOST_CONFLICTS])
+            more = len(conflicts) - _MOST_CONFLICTS
+            raise MergeConflictError(
+                f"nothing was merged into {self._path}: {shown}"
+                f"{f'; and {more:,} more' if more > 0 else ''}; give the scenes new numbers "
+                "(--renumber, ids='renumber'), or rename them",
+                conflicts=tuple(conflicts),
+                file=self._path,
+            )
+
+    def _find_same(
+        self, source: _Source, scene: str, target: SceneTree | None, candidates: Sequence[str]
+    ) -> str | None:
+        """Returns which scene of the target is the same as one of a source."""
+        if target is None or not candidates:
+            return None
+
+        def find(tree: SceneTree) -> str | None:
+            group = tree.scene(scene)
+            for name in candidates:
+                if target.has_scene(name) and is_same_scene(group, target.scene(name)):
+                    return name
+            return None
+
+        with source.opened() as file:
+            return file._read(find)
+
+    # --- copying ----------------------------------------------------------------------------------
+
+    def open(self, stack: ExitStack) -> None:
+        """Opens or creates the target, and removes from it what will not be gone on with."""
+        self._target = stack.enter_context(SceneFile(self._path, "a", **self._options))
+        wanted = {source.place(scene) for source in self.sources for scene in source.to_do}
+        self._remove(set(self._target._read(_unfinished)) - wanted)
+
+    def copy(self, source: _Source) -> None:
+        """Copies the scenes of an input that are to be copied, and notes which could not be."""
+        copies: dict[str, SceneCopy] = {}
+        before = self.report.stored_bytes
+        while source.to_do:
+            scene = source.to_do[0]
+            try:
+                with self._target._transaction() as new, source.opened() as file:
+                    portion, done = Portion(), dict[str, str]()
+                    numbers: dict[str, int] = {}
+                    for scene in source.to_do:
+                        copy = SceneCopy(scene, source.place(scene), source.known)
+                        copy = copies.setdefault(scene, copy)
+                        if not self._go_on(source, file, new, copy, portion):
+                            break
+                        done[scene] = self._publish(source, scene, new, copy, numbers)
+                        if portion.is_used_up:
+                            break
+                    if not link_names(new.h5[layout.MERGING_GROUP]):
+                        del new.h5[layout.MERGING_GROUP]
+            except H5SceneError as error:
+                self._leave_out(source, scene, error)
+                copies.clear()  # what this transaction has copied is undone
+                continue
+            for scene, name in done.items():
+                self.report.scenes[source.path, scene] = name
+                del copies[scene]
+            del source.to_do[: len(done)]
+            self.report.stored_bytes += portion.copied_bytes
+            self._say(min(self.report.stored_bytes - before, source.byte_count))
+        self._done_bytes += source.byte_count
+        self._say(0)
+
+    def _go_on(
+        self,
+        source: _Source,
+        file: SceneFile,
+        new: SceneTree,
+        copy: SceneCopy,
+        portion: Portion,
+    ) -> bool:
+        """Copies a scene, or a portion of it; returns whether all of it is there.
+
+        Raises:
+            AlreadyExistsError: The target has got a scene of this name meanwhile.
+            BusyError: The input was changed.
+        """
+        if not self._renumbers and copy.scene in new.h5:
+            raise AlreadyExistsError(
+                f"{self._path} has got another scene {copy.scene!r} while this was merged"
+            )
+
+        def go_on(old: SceneTree) -> bool:
+            if file._opened().state() != source.state:
+                raise _Changed(f"{source.path} was changed while it was merged; merge it again")
+            return copy.go_on(old, new, portion)
+
+        return file._read(go_on)
+
+    def _publish(
+        self, source: _Source, scene: str, new: SceneTree, copy: SceneCopy, numbers: dict[str, int]
+    ) -> str:
+        """Gives a scene of which all is there its name in the target, and returns it."""
+        name = _next_name(new, scene, numbers) if self._renumbers else scene
+        copy.publish(new, name)
+        if self._renumbers:
+            group = new.scene(name)
+            origin = {"file": source.name, "scene": scene}
+            earlier = _origin(group)
+            if earlier is not None:
+                origin["merged_from"] = earlier
+            text = dump_json(origin, layout.MERGED_FROM_PROPERTY)
+            if len(text.encode()) > layout.MAX_PROPERTY_ATTR_BYTES:
+                del origin["merged_from"]
+                text = dump_json(origin, layout.MERGED_FROM_PROPERTY)
+            properties.write_properties(group, {layout.MERGED_FROM_PROPERTY: text}, replace=False)
+        return name
+
+    def _leave_out(self, source: _Source, scene: str, error: H5SceneError) -> None:
+        """Leaves out a scene, or all that is left of an input, for an error in it.
+
+        Raises:
+            H5SceneError: It is one of the target.
+        """
+        is_taken = isinstance(error, AlreadyExistsError)
+        if not is_taken and (error.file is None or not _is_same_path(error.file, source.path)):
+            raise error
+        left_out = [scene]
+        if is_taken or isinstance(error, (FormatError, InvalidInputError)):
+            self.report.problems[f"{source.path}/{scene}"] = str(error)
+        else:
+            self.report.problems[source.path] = str(error)
+            left_out = list(source.to_do)
+        source.to_do = [one for one in source.to_do if one not in left_out]
+        self._remove(
+            {source.place(one) for one in left_out}.intersection(self._target._read(_unfinished))
+        )
+
+    def _remove(self, places: Iterable[str]) -> None:
+        """Removes unfinished copies from the target."""
+        places = list(places)
+        if not places:
+            return
+        with self._target._transaction() as tree:
+            for place in places:
+                del tree.h5[place]
+            if not link_names(tree.h5[layout.MERGING_GROUP]):
+                del tree.h5[layout.MERGING_GROUP]
+        # HDF5 would fill the gaps. They lie below the committed end, where new data take memory,
+        # and the way through the journal.
+        self._target._opened().close_if_idle()
+
+    def _say(self, copied_bytes: int) -> None:
+        """Reports the progress, in bytes of the inputs."""
+        if self._on_progress is not None:
+            total = sum(source.byte_count for source in self.sources)
+            self._on_progress(self._done_bytes + copied_bytes, total)
+
+    # --- afterwards -------------------------------------------------------------------------------
+
+    def verify(self, source: _Source, client: Any) -> bool:
+        """Whether all scenes of an input are in the target, to the last bit."""
+        merged = [scene for scene in source.scenes if (source.path, scene) in self.report.scenes]
+        tasks = [
+            CopiedScene(source.path, scene, self._path, self.report.scenes[source.path, scene])
+            for scene in merged
+        ]
+        verdicts = map(verify_scene, tasks) if client is None else verify_with(client, tasks)
+        is_right = len(merged) == len(source.scenes)
+        for scene, verdict in zip(merged, verdicts, strict=True):
+            if verdict is not None:
+                self.report.problems[f"{source.path}/{scene}"] = f"merged, but {verdict}"
+                is_right = False
+        return is_right
+
+    def remove(self, source: _Source) -> bool:
+        """Removes an input; returns whether it is gone."""
+        if source.others:
+            self.report.problems[source.path] = (
+                f"merged, but not removed: it holds {names.quoted(source.others)} beside its scenes"
+            )
+            return False
+        try:
+            if is_being_written(source.path):
+                raise BusyError("somebody has begun to write to it")
+            open_store(source.path).remove(source.state, lock_timeout_s=_INPUT_TIMEOUT_S)
+        except H5SceneError as error:
+            self.report.problems[source.path] = f"merged, but not removed: {error}"
+            return False
+        return True
+
+
+def verify_with(client: Any, tasks: Sequence[CopiedScene]) -> list[str | None]:
+    """Returns what `verify_scene` says of each scene, asked on the workers of a Dask cluster."""
+    found: list[str | None] = client.gather(client.map(verify_scene, tasks, pure=False))
+    return found
+
+
+def _input_files(
+    inputs: str | os.PathLike[str] | Iterable[str | os.PathLike[str]], target: str
+) -> tuple[list[str], list[str]]:
+    """Returns the files to merge, and the directories that were given for them.
+
+    Raises:
+        NotFoundError: One of them does not exist.
+        InvalidInputError: There are none, or the target is one of them.
+    """
+    given = [inputs] if isinstance(inputs, (str, os.PathLike)) else list(inputs)
+    files: dict[str, str] = {}
+    directories = []
+    for one in given:
+        path = Path(one).expanduser()
+        if path.is_dir():
+            directories.append(str(path))
+            for file in sorted(path.iterdir(), key=_natural_order):
+                is_one = file.suffix in HDF5_SUFFIXES and not file.name.startswith(".")
+                if is_one and file.is_file() and not _is_same_path(file, target):
+                    files.setdefault(os.path.realpath(file), str(file))
+            continue
+        file_path = scene_file_path(path)
+        if not Path(file_path).is_file():
+            raise NotFoundError(f"no scene file {file_path}; nothing was merged", file=file_path)
+        if _is_same_path(file_path, target):
+            raise InvalidInputError(f"{target} cannot be merged into itself; leave it out")
+        files.setdefault(os.path.realpath(file_path), file_path)
+    if not files:
+        raise InvalidInputError("there are no scene files to merge; name some")
+    return list(files.values()), directories
+
+
+def _examined(path: str, *, is_moved: bool) -> _Source:
+    """Returns an input that can be read, and to which nobody is writing.
+
+    Raises:
+        BusyError: Somebody may still be writing to it.
+        H5SceneError: It cannot be read.
+    """
+    if is_being_written(path):
+        raise BusyError(f"{path} is still being written by another process", file=path)
+    with SceneFile(path, "r+" if is_moved else "r", lock_timeout_s=_INPUT_TIMEOUT_S) as file:
+        if is_moved:
+            try:
+                with file.transaction():
+                    pass  # an interrupted commit is finished now, and not when the file is removed
+            except ReadOnlyError:
+                pass  # it can be merged, if not removed
+        store = file._opened()
+
+        def look(tree: SceneTree) -> _Source:
+            scenes = tree.scene_names()
+            known = {*scenes, layout.OBJECTS_GROUP}
+            others = [link for link in tree.h5 if link not in known]
+            others += [f"@{name}" for name in tree.h5.attrs if name not in _ROOT_ATTRS]
+            return _Source(
+                path,
+                store.state(),
+                tuple(sorted(scenes, key=_by_number)),
+                tuple(map(str, others)),
+                Path(path).stat().st_size,
+            )
+
+        return file._read(look)
+
+
+def _unfinished(tree: SceneTree) -> list[str]:
+    """Returns the paths of copies that are not complete."""
+    if layout.MERGING_GROUP not in tree.h5:
+        return []
+    group = tree.h5[layout.MERGING_GROUP]
+    return [f"{layout.MERGING_GROUP}/{link}" for link in link_names(group)]
+
+
+def _origins(target: SceneTree) -> dict[tuple[str, str], list[str]]:
+    """Returns which scenes came from a file and scene of some name with an earlier merge."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for name in target.scene_names():
+        origin = _origin(target.scene(name))
+        if isinstance(origin, dict):
+            key = str(origin.get("file")), str(origin.get("scene"))
+            found.setdefault(key, []).append(name)
+    return found
+
+
+def _origin(scene: h5py.Group) -> Any:
+    """Returns what a scene says of where it came from; `None` where it says nothing."""
+    text = read_attribute(scene, layout.MERGED_FROM_PROPERTY)
+    try:
+        return load_json(text) if isinstance(text, str) else None
+    except H5SceneError:
+        return None
+
+
+def _next_name(target: SceneTree, scene: str, numbers: dict[str, int]) -> str:
+    """Returns a name that is free: a number of the series of the scene, or its own, if it has none.
+
+    Args:
+        target: Where it shall be free.
+        scene: Name of the scene so far.
+        numbers: The next numbers by series, as far as they are known.
+    """
+    match = _SERIES.fullmatch(scene)
+    if match is None and scene not in target.h5:
+        return scene
+    series = scene if match is None else match[1]
+    number = numbers.get(series)
+    if number is None:
+        number = target.next_number(series)
+    numbers[series] = number + 1
+    return names.scene_link(names.numbered_scene(series, number))
+
+
+def _by_number(scene: str) -> tuple[str, int]:
+    """Sorts scenes by series and number."""
+    match = _SERIES.fullmatch(scene)
+    return (scene, -1) if match is None else (match[1], int(match[2]))
+
+
+def _natural_order(path: Path) -> list[tuple[int, str]]:
+    """Sorts `9.h5` before `10.h5`."""
+    parts = re.split("([0-9]+)", path.name)
+    return [(int(part), "") if i % 2 else (0, part) for i, part in enumerate(parts)]
+
+
+def _is_same_path(a: str | os.PathLike[str], b: str | os.PathLike[str]) -> bool:
+    """Whether two paths are those of one file."""
+    return os.path.realpath(a) == os.path.realpath(b)
+
+
+def _remove_if_empty(directory: str) -> None:
+    """Removes a directory, unless something is left in it."""
+    try:
+        Path(directory).rmdir()
+    except OSError:
+        return
