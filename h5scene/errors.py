@@ -143,5 +143,9 @@ class CorruptDataError(FormatError):
     """Stored bytes are damaged."""
 
 
+class RankError(H5SceneError, RuntimeError):
+    """A rank of an MPI job failed, or does something else than the others: see what it says."""
+
+
 class InternalError(H5SceneError):
     """A bug in h5scene. Please report it."""

@@ -19,7 +19,7 @@ from h5scene.errors import CorruptDataError
 from h5scene.format import layout, names
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from h5scene.record import Array
     from h5scene.store.datasets import CheckedDataset
@@ -47,6 +47,14 @@ def summed(filter_mask: int, data: Any) -> bytes:
         data: Its bytes in the file.
     """
     return _PIECE.pack(filter_mask, crc32(data))
+
+
+def summed_parts(filter_mask: int, parts: Iterable[Any]) -> bytes:
+    """Returns what `summed` returns of these bytes together."""
+    checksum = 0
+    for part in parts:
+        checksum = crc32(part, checksum)
+    return _PIECE.pack(filter_mask, checksum)
 
 
 @lru_cache(maxsize=256)

@@ -66,14 +66,14 @@ def write_array(
         return
     chunk = chunk_shape(shape, values.dtype.itemsize)
     if chunk == shape:
-        mask, data = _packed(values, chunk, compression, digits)
+        mask, data = packed_chunk(values, chunk, compression, digits)
         if mask or len(data) + _MIN_SAVED_BYTES[compression] > values.nbytes:
             _write_contiguous(group, name, values, digits)
         else:
             dataset = create_array(group, name, shape, values.dtype, compression)
             dataset.write_direct_chunk((0,) * len(shape), data)
             piece = checksums.summed(0, data)
-            checksums.write_checksum(dataset, name, values, _storage(chunk), piece)
+            checksums.write_checksum(dataset, name, values, storage_of_chunks(chunk), piece)
         return
 
     dataset = create_array(group, name, shape, values.dtype, compression)
@@ -103,7 +103,7 @@ def fill_array(
 
     def packed(corner: tuple[int, ...]) -> tuple[int, Any, bytes]:
         place = tuple(slice(start, start + n) for start, n in zip(corner, chunk, strict=True))
-        mask, data = _packed(values[place], chunk, compression, digits)
+        mask, data = packed_chunk(values[place], chunk, compression, digits)
         return mask, data, checksums.summed(mask, data)
 
     steps = [range(0, size, step) for size, step in zip(values.shape, chunk, strict=True)]
@@ -112,10 +112,10 @@ def fill_array(
     for corner, (mask, data, piece) in zip(itertools.product(*steps), packed_chunks, strict=True):
         dataset.write_direct_chunk(corner, data, mask)
         pieces += piece
-    checksums.write_checksum(dataset, name, values, _storage(chunk), bytes(pieces))
+    checksums.write_checksum(dataset, name, values, storage_of_chunks(chunk), bytes(pieces))
 
 
-def _packed(
+def packed_chunk(
     piece: Array, chunk: tuple[int, ...], effort: deflate.Effort, digits: int | None
 ) -> tuple[int, Any]:
     """Returns the filter mask of a chunk, and the bytes to store for it."""
@@ -157,7 +157,7 @@ def create_array(
     )
 
 
-def _storage(chunk: tuple[int, ...]) -> bytes:
+def storage_of_chunks(chunk: tuple[int, ...]) -> bytes:
     """Returns what the checksum takes of the chunks and filters of a compressed dataset."""
     return checksums.storage(chunk, (h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_DEFLATE))
 

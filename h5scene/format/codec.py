@@ -42,6 +42,8 @@ _NO_VALUES = np.zeros(0, bool)
 
 PutObject: TypeAlias = "Callable[[str, str, ObjectRecord], None]"
 """Makes an object a member of a frame, given by its path, under a name."""
+PutValues: TypeAlias = "Callable[[h5py.Group, str], None]"
+"""Writes the values of a frame as a dataset of a name, rounded as they are to be."""
 
 
 def write_frame(
@@ -55,11 +57,13 @@ def write_frame(
     workers: int = 1,
     keep_digits: int | None = None,
     put_object: PutObject | None = None,
+    put_values: PutValues | None = None,
 ) -> None:
     """Writes one frame, which must not exist yet.
 
     Its values are rounded to `keep_digits` decimal digits, and the frame then says so. Objects
-    among its members are given to `put_object`.
+    among its members are given to `put_object`. `put_values` writes values that are not at hand, of
+    which there is an outline.
     """
     parent, name = field, link
     if members:
@@ -74,7 +78,10 @@ def write_frame(
                 write_object(parent, key, member, compression, workers=workers)
             else:
                 put_object(link, key, member)
-    write_array(parent, name, values, compression, workers=workers, digits=keep_digits)
+    if put_values is None:
+        write_array(parent, name, values, compression, workers=workers, digits=keep_digits)
+    else:
+        put_values(parent, name)
     error = None if keep_digits is None else max_relative_error(values.dtype, keep_digits)
     if error is not None:
         parent[name].attrs[layout.MAX_RELATIVE_ERROR_ATTR] = error

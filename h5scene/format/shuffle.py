@@ -34,13 +34,12 @@ def shuffled(values: Array) -> Bytes:
     if not _IS_LITTLE or size_bytes not in (*_SIZES, 16) or values.nbytes <= _SMALL_BYTES:
         together = np.ascontiguousarray(values).reshape(-1)
         planes[...] = together.view(np.uint8).reshape(-1, size_bytes).T
-    elif size_bytes == 16:
-        halves = np.ascontiguousarray(values).reshape(-1).view(np.uint64)
-        _split(np.ascontiguousarray(halves[0::2]), planes[:8])
-        _split(np.ascontiguousarray(halves[1::2]), planes[8:])
-    else:
-        rows = planes.reshape(size_bytes, *values.shape)
-        _split(values.view(_unsigned(size_bytes)), rows)
+        return planes
+    parts = _halves(values) if size_bytes == 16 else [values.view(_unsigned(size_bytes))]
+    for i, part in enumerate(parts):
+        whole = scratch("wholes", part.shape, part.dtype)
+        np.copyto(whole, part)
+        _split(whole.reshape(-1), planes[8 * i : 8 * i + 8])
     return planes
 
 
@@ -67,28 +66,31 @@ def unshuffle(planes: Bytes, values: Array) -> None:
     values[...] = contiguous
 
 
+def _halves(values: Array) -> list[npt.NDArray[Any]]:
+    """Returns the halves of numbers of 16 bytes, the low ones first."""
+    halves = np.ascontiguousarray(values).reshape(-1).view(np.uint64)
+    return [halves[0::2], halves[1::2]]
+
+
 def _unsigned(size_bytes: int) -> np.dtype[Any]:
     """Returns the dtype of whole numbers of this size."""
     return np.dtype(f"u{size_bytes}")
 
 
 def _split(values: npt.NDArray[Any], rows: Bytes) -> None:
-    """Fills the rows from whole numbers, low bytes first. The numbers may lie anywhere."""
+    """Fills the rows from whole numbers, low bytes first; of the numbers nothing is left."""
     count = len(rows)
-    if count == 1:
-        rows[0] = values
+    if count > 4:
+        half = count // 2
+        part = scratch(f"halves of {count}", values.shape, _unsigned(half))
+        for some in (rows[:half], rows[half:]):
+            np.copyto(part, values, casting="unsafe")
+            _split(part, some)
+            np.right_shift(values, 8 * half, out=values)
         return
-    half = count // 2
-    part = scratch(f"halves of {count}", values.shape, _unsigned(half))
-    np.copyto(part, values, casting="unsafe")
-    _split(part, rows[:half])
-    if half > 1 and values.ndim and values.strides[-1] == count:
-        np.copyto(part, values.view(_unsigned(half))[..., 1::2])
-    else:
-        shifted = scratch(f"high halves of {count}", values.shape, values.dtype)
-        np.right_shift(values, 4 * count, out=shifted)
-        np.copyto(part, shifted, casting="unsafe")
-    _split(part, rows[half:])
+    for row in rows:
+        np.copyto(row, values, casting="unsafe")
+        np.right_shift(values, 8, out=values)
 
 
 def _join(planes: Bytes, values: npt.NDArray[Any]) -> None:
@@ -103,7 +105,9 @@ def _join(planes: Bytes, values: npt.NDArray[Any]) -> None:
         low, high = scratch(f"halves of {count}", (2, *values.shape), _unsigned(half))
         _join(planes[:half], low)
         _join(planes[half:], high)
-    whole = scratch(f"wholes of {count}", values.shape, values.dtype)
+    whole = values
+    if not values.flags.c_contiguous:  # three times through a part of an array takes longer
+        whole = scratch(f"wholes of {count}", values.shape, values.dtype)
     np.copyto(whole, high)
     np.left_shift(whole, 8 * half, out=whole)
     np.bitwise_or(whole, low, out=values)

@@ -45,6 +45,7 @@ class PlannedFrame:
         members: What the frame holds beside its values.
         attributes: The description, where the field or the frame has to get it.
         keep_digits: How many decimal digits of the values to keep; all of them by default.
+        put_values: Writes the values, where `values` is but an outline of them.
     """
 
     scene: str
@@ -55,6 +56,7 @@ class PlannedFrame:
     members: Mapping[str, Member]
     attributes: Mapping[str, Any]
     keep_digits: int | None = None
+    put_values: codec.PutValues | None = None
 
 
 class SceneTree:
@@ -179,6 +181,8 @@ class SceneTree:
         link = names.field_link(name)
         if ("description", scene, link) in self._cache:
             return link
+        if groups.member_kind(self.h5, f"{scene}/{link}") == layout.FIELD_KIND:
+            return link  # whatever has become of the other fields
         try:
             return names.find_field(self.fieldnames(scene), name, self.where(scene))
         except FieldNotFoundError as error:
@@ -293,6 +297,7 @@ class SceneTree:
             workers=workers,
             keep_digits=planned.keep_digits,
             put_object=put_object,
+            put_values=planned.put_values,
         )
         if target != frame_path:
             del self.h5[frame_path]

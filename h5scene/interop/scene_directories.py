@@ -7,11 +7,14 @@ import os
 import platform
 import shutil
 import time
-from collections.abc import Callable, Iterable, Sequence
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from h5scene.dask_tasks import checked_client, on_workers
 from h5scene.errors import (
     H5SceneError,
     InvalidInputError,
@@ -51,6 +54,7 @@ if TYPE_CHECKING:
     from h5scene.store import Durability
 
 Listen = Callable[[Transfer], Any]
+Run = Callable[[Callable[..., Any], Sequence[tuple[Any, ...]]], Iterator[tuple[Any, int]]]
 
 
 def import_scenes(
@@ -67,6 +71,7 @@ def import_scenes(
     max_array_bytes: int | None = None,
     durability: Durability = "process",
     compression: Compression = "fast",
+    client: Any = None,
     on_progress: Report | None = None,
 ) -> Transfer:
     """Brings scene directories of PhiFlow into a scene file, with all that is in them.
@@ -89,6 +94,8 @@ def import_scenes(
         max_array_bytes: How large an array or file may be; a quarter of the memory by default.
         durability: As of `SceneFile`.
         compression: As of `SceneFile`.
+        client: A `dask.distributed.Client`, whose workers do the work in place of `jobs` processes.
+            They must see both directories under the same paths.
         on_progress: Is told how far the work is, after every few files.
 
     Durability:
@@ -104,7 +111,7 @@ def import_scenes(
         NotASceneFileError: `file` is a file of another kind.
         ReadOnlyError: The file cannot be written.
         BusyError: Another process is writing and did not finish within a minute.
-        StorageError: The disk is full or failed.
+        StorageError: The disk is full or failed, or workers died of a scene again and again.
 
     Example:
         >>> from phi.field import Scene as PhiScene
@@ -122,6 +129,11 @@ def import_scenes(
         compression,
     )
     _check_jobs(jobs)
+    run: Run = partial(in_processes, count=jobs)
+    if client is not None:
+        if jobs != 1:
+            raise InvalidInputError(f"got jobs={jobs} and a client; give one of them")
+        run = partial(on_workers, checked_client(client))
     found = find_scenes(Path(directory), options)
     done = Transfer(notes=found.notes)
     for path, error in found.problems:
@@ -130,13 +142,13 @@ def import_scenes(
     target = scene_file_path(file)
     if dry_run:
         _list_only(found.scenes, done)
-    elif jobs == 1 or len(found.scenes) < 2:
+    elif client is None and (jobs == 1 or len(found.scenes) < 2):
         with SceneFile(target, durability=durability, compression=compression) as opened:
             for content in found.scenes:
                 done.add(_import_one(content, opened, options, meter.advance))
                 meter.scene_done()
     else:
-        _import_in_parallel(found.scenes, target, options, done, jobs, meter)
+        _import_in_parallel(found.scenes, target, options, done, run, meter)
     done.scenes.sort()
     done.is_verified = verify and not dry_run
     done.seconds = time.perf_counter() - start
@@ -425,10 +437,10 @@ def _import_in_parallel(
     target: str,
     options: Options,
     done: Transfer,
-    jobs: int,
+    run: Run,
     meter: _Meter,
 ) -> None:
-    """Imports new scenes into files of their own, in processes, and moves them into the target.
+    """Imports new scenes into files of their own, elsewhere, and moves them into the target.
 
     Their chunks are copied as they are, which takes a tenth of the time of packing them. Scenes
     that the target has already are imported here.
@@ -440,12 +452,12 @@ def _import_in_parallel(
         new = [content for content in scenes if not opened.has_scene(content.scene)]
         folder = _own_folder(Path(target).absolute())
         try:
-            tasks = [(content, str(folder / f"{i}.h5"), options) for i, content in enumerate(new)]
-            for result, index in in_processes(_import_task, tasks, jobs):
+            tasks = [(content, folder, options) for content in new]
+            for (result, path), index in run(_import_task, tasks):
                 content = new[index]
-                with SceneFile(tasks[index][1], "r") as part:
+                with SceneFile(path, "r") as part:
                     stored.adopt_scene(opened, part, content.scene)
-                Path(tasks[index][1]).unlink()
+                path.unlink()
                 done.add(result)
                 meter.advance(content.size_bytes)
                 meter.scene_done()
@@ -489,10 +501,21 @@ def _is_dead(process: int) -> bool:
     return False
 
 
-def _import_task(content: SceneContent, path: str, options: Options) -> Transfer:
-    """Imports a scene into a file of its own, in a process of its own."""
+def _import_task(content: SceneContent, folder: Path, options: Options) -> tuple[Transfer, Path]:
+    """Imports a scene into a new file, in another process; returns the path of the file as well.
+
+    A worker of a cluster that is taken for dead may still be at the same task: it writes to another
+    file.
+    """
+    for place in (folder, content.path):
+        if not place.is_dir():
+            raise NotFoundError(
+                f"there is no directory {place} on {platform.node()}; the workers must see the "
+                "same files as whoever starts the import"
+            )
+    path = folder / f"{uuid.uuid4().hex}.h5"
     with SceneFile(path, "x", compression=options.compression, workers=1) as part:
-        return _import_one(content, part, options, lambda _: None)
+        return _import_one(content, part, options, lambda _: None), path
 
 
 def _export_task(path: str, plan: ScenePlan, target: Path, options: Options) -> Transfer:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from h5scene.dask_tasks import on_workers
 from h5scene.errors import (
     BusyError,
     FrameNotFoundError,
@@ -28,13 +29,14 @@ from h5scene.record import STAGGERED
 from h5scene.scene_file import SceneFile
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
     from h5scene.record import Array
 
 # Others write a frame in less; if they take longer, the numbers are not kept.
 _LOCK_TIMEOUT_S = 10.0
 _KEPT_AT_A_TIME = 256
+_SENT_BYTES = 1 << 28  # what a worker reads for one task
 _PIECE = 1 << 18
 
 
@@ -80,6 +82,7 @@ def field_statistics(
     fields: Sequence[str],
     *,
     progress: Callable[[int, int], object] | None = None,
+    client: Any = None,
 ) -> dict[str, FieldStatistics]:
     """Returns the statistics of fields, pooled over all frames that are given.
 
@@ -91,6 +94,8 @@ def field_statistics(
         scenes: Files, scenes in them, and the frames of these; `None` for all frames.
         fields: Names of fields.
         progress: Called with the number of frames read, and that of those to read.
+        client: A `dask.distributed.Client`, whose workers read the frames. They must see the files
+            under the same paths. The table in a file is written here.
 
     Raises:
         SceneNotFoundError: There is no such scene.
@@ -98,31 +103,68 @@ def field_statistics(
         FrameNotFoundError: There are no frames at all of a field.
         InvalidInputError: A field has other numbers of components in different places.
         UnsupportedFieldError: The values are complex numbers.
+        StorageError: The workers of `client` died of a task again and again.
         H5SceneError: As `SceneFile`.
     """
-    tasks = []
+    wanted = []
     for source, scene, frames in scenes:
         for name in fields:
             for series in frame_series(source.open(), scene, name):
-                wanted = [f for f in series.frames if frames is None or f in frames]
-                tasks.append(_Task(name, source, scene, series, wanted))
-    total = sum(len(task.missing) for task in tasks)
+                chosen = [f for f in series.frames if frames is None or f in frames]
+                wanted.append(_Wanted(name, source, scene, series, chosen))
+    total = sum(len(one.missing) for one in wanted)
     done = 0
 
-    def advance() -> None:
+    def advance(count: int = 1) -> None:
         nonlocal done
-        done += 1
-        if progress is not None:
-            progress(done, total)
+        for _ in range(count):
+            done += 1
+            if progress is not None:
+                progress(done, total)
 
+    if client is None:
+        for one in wanted:
+            for portion in one.portions():
+                portion.keep(portion.task.numbers(advance))
+    else:
+        sent: list[_Portion] = []
+
+        def tasks() -> Iterator[tuple[Any, ...]]:
+            for one in wanted:
+                for portion in one.portions(_SENT_BYTES):
+                    sent.append(portion)
+                    yield (portion.task,)
+
+        for new, number in on_workers(client, _Task.numbers, tasks()):
+            sent[number].keep(new)
+            advance(len(new))
     rows: dict[str, list[Array]] = {name: [] for name in fields}
-    for task in tasks:
-        rows[task.name] += task.rows(advance)
+    for one in wanted:
+        rows[one.name] += one.rows()
     return {name: _pooled(name, found) for name, found in rows.items()}
 
 
+@dataclass(frozen=True)
 class _Task:
-    """The frames of one form of a field of one scene."""
+    """Frames of one form of a field of one scene. Pickles."""
+
+    source: SourceFile
+    scene: str
+    series: FrameSeries
+    frames: tuple[int, ...]
+
+    def numbers(self, advance: Callable[[], object] = lambda: None) -> dict[int, Array]:
+        """Returns the numbers of each frame, which is read for them."""
+        file, series, found = self.source.open(), self.series, {}
+        for frame in self.frames:
+            values = read_part(file, self.scene, series.link, frame, series.form)
+            found[frame] = frame_numbers(values, series)
+            advance()
+        return found
+
+
+class _Wanted:
+    """The frames of one form of a field of one scene, and what is known of them."""
 
     def __init__(
         self, name: str, source: SourceFile, scene: str, series: FrameSeries, frames: list[int]
@@ -140,37 +182,45 @@ class _Task:
         self._series = series
         self._frames = frames
         self._components = _component_count(series)
-        self._known: dict[int, Array] = source.open()._read(
+        self.found: dict[int, Array] = source.open()._read(
             lambda tree: stored.read_rows(tree.scene(scene), series.link, self._components), scene
         )
-        self.missing = [frame for frame in frames if frame not in self._known]
+        self.missing = [frame for frame in frames if frame not in self.found]
 
-    def rows(self, advance: Callable[[], None]) -> list[Array]:
-        """Returns the numbers of all frames, after reading those whose numbers are not known."""
-        file, link = self._source.open(), self._series.link
-        found = {frame: self._known[frame] for frame in self._frames if frame in self._known}
-        for start in range(0, len(self.missing), _KEPT_AT_A_TIME):
-            frames = self.missing[start : start + _KEPT_AT_A_TIME]
-            # Reserved before the frames are read: a writer that replaces one meanwhile drops the
-            # reservation, and what was read of the old one is not kept.
+    def portions(self, most_bytes: int | None = None) -> Iterator[_Portion]:
+        """Yields the frames whose numbers are not known, some at a time, reserved in the table.
+
+        They are reserved before they are read: a writer that replaces one meanwhile drops the
+        reservation, and what was read of the old one is not kept.
+        """
+        count = _KEPT_AT_A_TIME
+        if most_bytes is not None:
+            frame_bytes = math.prod(self._series.shape) * self._series.dtype.itemsize
+            count = min(max(most_bytes // max(frame_bytes, 1), 1), count)
+        for start in range(0, len(self.missing), count):
+            frames = self.missing[start : start + count]
             token = random.random()
             reserve = partial(
                 stored.reserve_rows,
-                field_link=link,
+                field_link=self._series.link,
                 components=self._components,
                 frames=frames,
                 token=token,
             )
             is_kept = self._write(reserve)
-            new = {}
-            for frame in frames:
-                values = read_part(file, self._scene, link, frame, self._series.form)
-                new[frame] = frame_numbers(values, self._series)
-                advance()
-            if is_kept:
-                self._write(partial(stored.put_rows, field_link=link, found=new, token=token))
-            found |= new
-        return list(found.values())
+            task = _Task(self._source, self._scene, self._series, tuple(frames))
+            yield _Portion(self, task, token if is_kept else None)
+
+    def keep(self, new: dict[int, Array], token: float | None) -> None:
+        """Takes the numbers of frames, and notes them in the file if they were reserved there."""
+        if token is not None:
+            put = partial(stored.put_rows, field_link=self._series.link, found=new, token=token)
+            self._write(put)
+        self.found |= new
+
+    def rows(self) -> list[Array]:
+        """Returns the numbers of all frames, in order."""
+        return [self.found[frame] for frame in self._frames]
 
     def _write(self, change: Callable[[Any], None]) -> bool:
         """Changes the table in the file; returns whether that was possible."""
@@ -183,6 +233,19 @@ class _Task:
         except (ReadOnlyError, BusyError, StorageError):
             return False
         return True
+
+
+@dataclass(frozen=True)
+class _Portion:
+    """Some of these frames, whose numbers are kept together; reserved, if there is a token."""
+
+    wanted: _Wanted
+    task: _Task
+    token: float | None
+
+    def keep(self, new: dict[int, Array]) -> None:
+        """Takes the numbers, and notes them in the file."""
+        self.wanted.keep(new, self.token)
 
 
 def _component_count(series: FrameSeries) -> int:

@@ -12,7 +12,12 @@ left of these), `parts` (whole fields).
 
 from __future__ import annotations
 
-from h5scene.regions.boundaries import faces_kept
+from h5scene.regions.boundaries import (
+    boundary_of_sides,
+    faces_kept,
+    holds_boundary,
+    side_of_boundary,
+)
 from h5scene.regions.parts import Part, part_of, part_of_parts
 from h5scene.regions.selections import Between, Pick, Region, Selection, entries, runs
 
@@ -22,9 +27,12 @@ __all__ = [
     "Pick",
     "Region",
     "Selection",
+    "boundary_of_sides",
     "entries",
     "faces_kept",
+    "holds_boundary",
     "part_of",
     "part_of_parts",
     "runs",
+    "side_of_boundary",
 ]

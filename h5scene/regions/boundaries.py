@@ -27,21 +27,21 @@ def _determines(boundary: Any, axis: str, side: str) -> bool:
     if kind in ("constant", "periodic"):
         return bool(kind == "constant" or side == "+")
     if kind == "mixed":
-        return _determines(_side(boundary, axis, side), axis, side)
+        return _determines(side_of_boundary(boundary, axis, side), axis, side)
     inner = {"undefined": "derived_from", "normal-tangential": "normal", "conditional": "true"}
     return kind in inner and _determines(boundary[inner[kind]], axis, side)
 
 
-def _side(boundary: Any, axis: str, side: str) -> Boundary:
+def side_of_boundary(boundary: Any, axis: str, side: str) -> Boundary:
     """Returns what holds at one side of a grid, as a boundary that is not mixed."""
     if boundary["type"] == "mixed":
         sides = boundary["sides"]
         for key in (axis + side, axis):
             if key in sides:
-                return _side(sides[key], axis, side)
+                return side_of_boundary(sides[key], axis, side)
         raise CorruptDataError(f"the boundary does not say what holds at {axis + side!r}")
     return {
-        key: _side(value, axis, side) if _is_boundary(value) else value
+        key: side_of_boundary(value, axis, side) if _is_boundary(value) else value
         for key, value in boundary.items()
     }
 
@@ -51,15 +51,15 @@ def _is_boundary(value: Any) -> bool:
     return isinstance(value, Mapping) and "type" in value
 
 
-def _holds(boundary: Boundary, kind: str) -> bool:
+def holds_boundary(boundary: Boundary, kind: str) -> bool:
     """Whether a boundary, or a part of it, is of this kind."""
     if boundary.get("type") == kind:
         return True
     inner = (value for value in boundary.values() if isinstance(value, Mapping))
-    return any(_holds(value, kind) for value in inner)
+    return any(holds_boundary(value, kind) for value in inner)
 
 
-def _combined(sides: Mapping[tuple[str, str], Boundary]) -> Boundary:
+def boundary_of_sides(sides: Mapping[tuple[str, str], Boundary]) -> Boundary:
     """Returns the simplest boundary with these sides, by axis and `-` or `+`."""
     first = next(iter(sides.values()))
     if all(side == first for side in sides.values()):
@@ -81,16 +81,16 @@ def cut_boundary(
     for axis in axes:
         is_cut = cut.get(axis, (False, False))
         for side, is_cut_here in zip("-+", is_cut, strict=True):
-            kept = _side(boundary, axis, side)
+            kept = side_of_boundary(boundary, axis, side)
             # What lies at the other end of a periodic axis was not read.
-            lost = is_cut_here or (any(is_cut) and _holds(kept, "periodic"))
+            lost = is_cut_here or (any(is_cut) and holds_boundary(kept, "periodic"))
             sides[axis, side] = _NEAREST if lost else kept
-    return _combined(sides)
+    return boundary_of_sides(sides)
 
 
 def component_boundary(boundary: Boundary, component: str, axes: Sequence[str]) -> Boundary:
     """Returns the boundary of one component of a vector."""
-    if not _holds(boundary, "normal-tangential"):
+    if not holds_boundary(boundary, "normal-tangential"):
         return boundary
 
     def resolved(part: Any, axis: str) -> Boundary:
@@ -101,9 +101,9 @@ def component_boundary(boundary: Boundary, component: str, axes: Sequence[str]) 
             for key, value in part.items()
         }
 
-    return _combined(
+    return boundary_of_sides(
         {
-            (axis, side): resolved(_side(boundary, axis, side), axis)
+            (axis, side): resolved(side_of_boundary(boundary, axis, side), axis)
             for axis in axes
             for side in "-+"
         }

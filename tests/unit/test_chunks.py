@@ -481,7 +481,7 @@ def test_chunks_in_memory_are_few(file: h5py.File, monkeypatch: pytest.MonkeyPat
     """However many there are, and however slowly they are written."""
     packed = [0]
     most = [0]
-    create, pack = chunks.create_array, chunks._packed
+    create, pack = chunks.create_array, chunks.packed_chunk
 
     class Dataset:
         def write_direct_chunk(self, corner: Any, *_: Any) -> None:
@@ -494,7 +494,7 @@ def test_chunks_in_memory_are_few(file: h5py.File, monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(chunks, "create_array", lambda *args: Dataset())
     monkeypatch.setattr(checksums, "write_checksum", lambda *args: None)
-    monkeypatch.setattr(chunks, "_packed", counted)
+    monkeypatch.setattr(chunks, "packed_chunk", counted)
     values = smooth((3000, 1000))
     assert np.prod(values.shape) / np.prod(chunk_shape(values.shape, 4)) > 10
     write_array(file, "d", values, "fast", workers=2)

@@ -37,6 +37,7 @@ PARENTS: dict[type, tuple[type, ...]] = {
     errors.UnsupportedVersionError: (errors.FormatError,),
     errors.UnsafeFileError: (errors.FormatError,),
     errors.CorruptDataError: (errors.FormatError,),
+    errors.RankError: (errors.H5SceneError, RuntimeError),
     errors.InternalError: (errors.H5SceneError,),
 }
 
