@@ -168,7 +168,7 @@ def test_stream_lines_fill_their_panels() -> None:
         assert limits == [((0, 1), (0, 2))] * 2
 
 
-@pytest.mark.filterwarnings("ignore:phiml.math.reshaped_numpy")  # PhiFlow's build_mesh calls it
+@pytest.mark.filterwarnings("ignore:phiml.math.reshaped_:DeprecationWarning")  # of build_mesh
 def test_cells_of_a_mesh_do_not_cross_themselves() -> None:
     mesh = build_mesh(Box(x=3, y=2), x=3, y=2)
     figure = draw({"heat": [panel(Field(mesh, 1.0, 0), "heat", 0, None, View())]})
