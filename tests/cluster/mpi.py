@@ -32,9 +32,16 @@ def run_ranks(module: str, folder: Path) -> dict[str, list[Any]]:
 
     Skips where there is no MPI.
     """
-    launcher = _launcher()
-    command = [*launcher, sys.executable, "-m", "tests.cluster.mpi", module, str(folder)]
-    done = subprocess.run(
+    done = launch("-m", "tests.cluster.mpi", module, str(folder))
+    assert done.returncode == 0, done.stdout + done.stderr
+    by_rank = [pickle.loads((folder / f"{rank}.pickle").read_bytes()) for rank in range(RANKS)]
+    return {name: [found[name] for found in by_rank] for name in by_rank[0]}
+
+
+def launch(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Returns how Python ended on four ranks; skips where there is no MPI."""
+    command = [*_launcher(), sys.executable, *arguments]
+    return subprocess.run(
         command,
         cwd=ROOT,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
@@ -43,9 +50,6 @@ def run_ranks(module: str, folder: Path) -> dict[str, list[Any]]:
         timeout=TIMEOUT_S,
         check=False,
     )
-    assert done.returncode == 0, done.stdout + done.stderr
-    by_rank = [pickle.loads((folder / f"{rank}.pickle").read_bytes()) for rank in range(RANKS)]
-    return {name: [found[name] for found in by_rank] for name in by_rank[0]}
 
 
 def _launcher() -> list[str]:
