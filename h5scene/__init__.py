@@ -17,9 +17,11 @@ from h5scene import errors
 from h5scene._version import __version__
 
 if TYPE_CHECKING:
+    from h5scene.handling.checking import check
     from h5scene.handling.comparing import compare
     from h5scene.handling.copying import copy_file, copy_scenes, split
     from h5scene.handling.merging import MergeReport, merge
+    from h5scene.handling.recovering import recover
     from h5scene.handling.repacking import repack
     from h5scene.interop.scene_directories import export_scenes, import_scenes
     from h5scene.interop.xarray_fields import field_from_xarray
@@ -31,6 +33,7 @@ __all__ = [
     "Scene",
     "SceneFile",
     "__version__",
+    "check",
     "compare",
     "copy_file",
     "copy_scenes",
@@ -39,6 +42,7 @@ __all__ = [
     "field_from_xarray",
     "import_scenes",
     "merge",
+    "recover",
     "repack",
     "split",
 ]
@@ -47,6 +51,7 @@ _LOADED_ON_FIRST_USE = {
     "MergeReport": "h5scene.handling.merging",
     "Scene": "h5scene.scene",
     "SceneFile": "h5scene.scene_file",
+    "check": "h5scene.handling.checking",
     "compare": "h5scene.handling.comparing",
     "copy_file": "h5scene.handling.copying",
     "copy_scenes": "h5scene.handling.copying",
@@ -54,6 +59,7 @@ _LOADED_ON_FIRST_USE = {
     "field_from_xarray": "h5scene.interop.xarray_fields",
     "import_scenes": "h5scene.interop.scene_directories",
     "merge": "h5scene.handling.merging",
+    "recover": "h5scene.handling.recovering",
     "repack": "h5scene.handling.repacking",
     "split": "h5scene.handling.copying",
 }

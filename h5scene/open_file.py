@@ -147,7 +147,7 @@ class OpenFile:
 
     # --- for the parts of a scene file ------------------------------------------------------------
 
-    def _open_or_create(self) -> Store:
+    def _open_or_create(self) -> Store | None:
         """Returns the store of the file, which is created first where the mode says so."""
         if Path(self._path).is_dir():
             raise NotASceneFileError(

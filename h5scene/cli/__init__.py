@@ -22,6 +22,7 @@ from h5scene.errors import H5SceneError
 _SUBCOMMANDS = {
     "attach": "attach",
     "cat": "cat",
+    "check": "check",
     "copy": "copy",
     "curves": "curves",
     "diff": "diff",
@@ -33,6 +34,7 @@ _SUBCOMMANDS = {
     "merge": "merge",
     "movie": "movie",
     "plot": "plot",
+    "recover": "recover",
     "rename": "rename",
     "repack": "repack",
     "rm": "rm",
@@ -45,6 +47,7 @@ _SECTIONS = {
     "Look into a file": ("ls", "info", "get", "cat", "diff"),
     "Draw": ("plot", "movie", "curves"),
     "Change a file": ("set", "attach", "rename", "rm", "repack"),
+    "When a file is damaged": ("check", "recover"),
     "Hand on": ("copy", "split", "merge", "import", "export"),
 }
 """How the help puts subcommands together; those of no section come last."""

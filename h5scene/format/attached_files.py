@@ -29,13 +29,13 @@ def attached_files(scene: h5py.Group) -> tuple[str, ...]:
 def attached_directories(scene: h5py.Group) -> dict[str, int | None]:
     """Returns the directories of attached files with their modes; `None` where it is not known."""
     found = _members(scene)
-    return {path: _mode(group) for path, group in found if isinstance(group, h5py.Group)}
+    return {path: mode_of(group) for path, group in found if isinstance(group, h5py.Group)}
 
 
 def attached_modes(scene: h5py.Group) -> dict[str, int | None]:
     """Returns the mode of each attached file; `None` where it is not known."""
     found = _members(scene)
-    return {path: _mode(file) for path, file in found if isinstance(file, h5py.Dataset)}
+    return {path: mode_of(file) for path, file in found if isinstance(file, h5py.Dataset)}
 
 
 def set_mode(scene: h5py.Group, path: str, mode: int) -> None:
@@ -45,7 +45,7 @@ def set_mode(scene: h5py.Group, path: str, mode: int) -> None:
     member.attrs[layout.MODE_ATTR] = np.uint16(mode & _MODE_BITS)
 
 
-def _mode(member: Any) -> int | None:
+def mode_of(member: Any) -> int | None:
     """Returns the mode that a member has."""
     mode = member.attrs.get(layout.MODE_ATTR)
     is_number = isinstance(mode, (int, np.integer)) and not isinstance(mode, bool)

@@ -181,6 +181,8 @@ class SceneTree:
         link = names.field_link(name)
         if ("description", scene, link) in self._cache:
             return link
+        if groups.member_kind(self.h5, f"{scene}/{link}") == layout.FIELD_KIND:
+            return link  # whatever has become of the other fields
         try:
             return names.find_field(self.fieldnames(scene), name, self.where(scene))
         except FieldNotFoundError as error:

@@ -1,0 +1,660 @@
+"""A new scene file of all that can be read of a damaged one."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections import Counter
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from h5scene.errors import (
+    CorruptDataError,
+    FormatError,
+    H5SceneError,
+    InvalidInputError,
+    NotFoundError,
+    StorageError,
+    UnsupportedVersionError,
+)
+from h5scene.format import attached_files, codec, layout, names, plain_arrays, properties, tables
+from h5scene.format.tree import SceneTree, initialise
+from h5scene.format.workers import check_workers, default_workers
+from h5scene.handling.salvage import reading
+from h5scene.handling.salvage.reading import Source
+from h5scene.handling.salvage.rebuilding import Place, Rebuilt, rebuild, superblock_patch
+from h5scene.handling.salvage.structures import find_structures
+from h5scene.paths import scene_file_path
+from h5scene.record import TENSOR, DimSpec, FieldDescription, FieldRecord
+from h5scene.sandbox import Sandbox
+from h5scene.store import create_store
+from h5scene.store.patching import PatchedDisk, committed_state
+from h5scene.store.system import memory_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    import h5py
+
+    from h5scene.format.filters import Compression
+    from h5scene.record import Array
+    from h5scene.store import Durability
+
+T = TypeVar("T")
+
+_MAX_LOST = 10_000
+_LISTS_LOST = "its list of frames is damaged; frames may be missing that nothing leads to"
+_LINKS_LOST = (
+    "its frames were found without what leads to them, and put together by the order in which they "
+    "stand; they may be of different scenes"
+)
+_NAME_LOST = "was found without what leads to it; its name, or that of its scene, is lost"
+
+
+@dataclass(frozen=True)
+class Lost:
+    """Something that could not be saved, or not all of it.
+
+    Attributes:
+        path: HDF5 path in the damaged file; `@name` for a property.
+        message: Why.
+    """
+
+    path: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.message}"
+
+
+@dataclass(frozen=True)
+class Recovered:
+    """What `recover` has saved.
+
+    Attributes:
+        file: Path of the new file.
+        counts: How many `scenes`, `fields`, `frames`, `files` (attached ones), `properties`,
+            `curves`, `times` and `arrays` are in it, and how many of the frames have lost their
+            `descriptions` and are plain tensors.
+        lost: What could not be read; 10,000 entries at most.
+        lost_count: How many there are.
+    """
+
+    file: str
+    counts: dict[str, int] = field(default_factory=dict)
+    lost: tuple[Lost, ...] = ()
+    lost_count: int = 0
+
+
+def recover(
+    bad: str | os.PathLike[str],
+    good: str | os.PathLike[str],
+    *,
+    compression: Compression = "fast",
+    workers: int | None = None,
+    max_array_bytes: int | None = None,
+    durability: Durability = "process",
+    on_progress: Callable[[str, int, int], object] | None = None,
+) -> Recovered:
+    """Saves all that can be read of a damaged file into a new one.
+
+    These are frames, properties, curves, times, attached files and arrays. What has a checksum is
+    saved only if it is as it was written. Where the way to it is gone, the file is searched for it;
+    scenes and fields whose names are lost get made-up ones, and fields whose descriptions are lost
+    become tensors. Statistics of frames are left out.
+
+    The file is read by processes with limits, so that nothing in it can end this one.
+
+    Args:
+        bad: Path of the damaged file, which is not changed.
+        good: Path of the new file, which must not exist.
+        compression: Of the new file; see `SceneFile`.
+        workers: Number of threads; by default one for each processor that may be used.
+        max_array_bytes: How large one array in the file may be; all of the memory by default.
+        durability: Of the new file; see `SceneFile`.
+        on_progress: Called with what is being done (`saving`, `searching`), and how many bytes of
+            how many are done.
+
+    Durability:
+        The new file appears when it is complete.
+
+    Raises:
+        NotFoundError: There is no damaged file.
+        AlreadyExistsError: The new file exists.
+        CorruptDataError: Nothing was found that could be saved.
+        UnsupportedVersionError: A newer h5scene wrote the file.
+        InvalidInputError: `workers` or `max_array_bytes` is no such number.
+        ReadOnlyError: The new file cannot be written there.
+        StorageError: The disk is full or failed.
+    """
+    check_workers(workers)
+    threads = default_workers() if workers is None else workers
+    place = _existing(bad)
+    if max_array_bytes is not None and max_array_bytes < 1:
+        raise InvalidInputError(
+            f"max_array_bytes must be a positive whole number, not {max_array_bytes!r}"
+        )
+    sandbox = Sandbox(max_array_bytes or memory_bytes())
+    run = _Run(place, sandbox, max_array_bytes, on_progress)
+    target = scene_file_path(good)
+    try:
+
+        def fill(h5: h5py.Group) -> None:
+            run.save_all(_Writer(h5, target, compression, threads))
+
+        create_store(target, initialise, durability=durability, fill=fill).close()
+    finally:
+        sandbox.stop()
+    return Recovered(target, dict(run.counts), tuple(run.lost), run.lost_count)
+
+
+def _existing(path: str | os.PathLike[str]) -> str:
+    """Returns the path of a file that exists, with or without its suffix."""
+    for candidate in (os.fspath(path), scene_file_path(path)):
+        if Path(candidate).is_file():
+            return candidate
+    raise NotFoundError(f"there is no file {os.fspath(path)}", file=os.fspath(path))
+
+
+class _Writer:
+    """The new file, which gets what was saved.
+
+    Args:
+        h5: It, open.
+        path: Its name, for messages.
+        compression: How hard to compress.
+        workers: Number of threads.
+    """
+
+    def __init__(self, h5: h5py.Group, path: str, compression: Compression, workers: int):
+        self._h5 = h5
+        self._tree = SceneTree(h5, {}, path)
+        self._compression = compression
+        self._workers = workers
+
+    def scene(self, scene: str) -> h5py.Group:
+        """Returns a scene, which is created when there is none."""
+        if not self._tree.has_scene(scene):
+            names.scene_link(scene)
+            self._tree.create_scene(scene)
+        return self._h5[scene]
+
+    def frame(self, scene: str, name: str, number: int, record: FieldRecord, error: float) -> None:
+        """Writes a frame that was rounded by as much."""
+        self.scene(scene)
+        plan = self._tree.plan_frame(scene, name, number, record)
+        self._tree.write_frame(plan, self._compression, workers=self._workers)
+        if error:
+            path = f"{scene}/{names.field_link(name)}/{names.frame_link(number)}"
+            codec.values_of(self._h5[path]).attrs[layout.MAX_RELATIVE_ERROR_ATTR] = error
+
+    def properties(self, scene: str, found: dict[str, Any]) -> None:
+        """Writes properties."""
+        texts = properties.property_texts(found)
+        properties.write_properties(self.scene(scene), texts, replace=False)
+
+    def table(self, scene: str, which: str, name: str, columns: Iterable[str], rows: Array) -> None:
+        """Writes the times, or a curve."""
+        group = self.scene(scene)
+        if which == layout.CURVES_GROUP:
+            group = group.require_group(which)
+        tables.write_table(group, name, tuple(columns), rows)
+
+    def attachment(self, scene: str, name: str, content: bytes, mode: int | None) -> None:
+        """Writes an attached file."""
+        group = self.scene(scene)
+        attached_files.write_bytes(group.require_group(layout.FILES_GROUP), name, content)
+        if mode is not None:
+            attached_files.set_mode(group, name, mode)
+
+    def arrays(self, scene: str, name: str, found: dict[str, Array]) -> None:
+        """Writes arrays that are no fields."""
+        plain_arrays.write_arrays(
+            self.scene(scene), name, found, self._compression, workers=self._workers
+        )
+
+
+@dataclass
+class _FieldState:
+    """What is known of a field of the damaged file.
+
+    Attributes:
+        name: The name that was given.
+        saved: Frames that are in the new file.
+        failed: Frames that are listed and could not be read, and why.
+        is_listed: Whether all its frames are known.
+        description: That of its frames.
+    """
+
+    name: str
+    saved: set[int] = field(default_factory=set)
+    failed: dict[int, str] = field(default_factory=dict)
+    is_listed: bool = False
+    description: FieldDescription | None = None
+
+
+class _Run:
+    """One recovery.
+
+    Attributes:
+        counts: What was saved.
+        lost: What was not.
+        lost_count: How much that is.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        sandbox: Sandbox,
+        max_array_bytes: int | None,
+        on_progress: Callable[[str, int, int], object] | None,
+    ):
+        self._path = path
+        self._sandbox = sandbox
+        self._max_array_bytes = max_array_bytes
+        self._on_progress = on_progress
+        self._size_bytes = Path(path).stat().st_size
+        self._saved_bytes = 0
+        self._fields: dict[tuple[str, str], _FieldState] = {}
+        self._listed: set[str] = set()  # scenes whose fields are all known
+        self._parts: set[tuple[str, str]] = set()  # what is saved of scenes beside fields
+        self._part_problems: dict[tuple[str, str], str] = {}
+        self._is_root_listed = False
+        self._is_complete = False  # nothing can be there that is not listed
+        self._known: set[str] = set()  # scenes that the file lists
+        self._donors: dict[str, FieldDescription] = {}
+        self._is_damaged = False
+        self._lost_scenes: list[str] = []
+        self._orphaned: set[tuple[str, str]] = set()
+        self.counts: Counter[str] = Counter()
+        self.lost: list[Lost] = []
+        self.lost_count = 0
+
+    def save_all(self, writer: _Writer) -> None:
+        """Saves what can be reached, and then what can be found."""
+        whole = Source(self._path, None, 0, self._max_array_bytes)
+        places = self._places_of(whole)
+        if not places and not self._is_root_listed:
+            for source in self._mended():
+                places = self._places_of(source)
+                if places:
+                    whole = source
+                    break
+        for place in places:
+            self._save_place(writer, whole, place)
+        self._is_complete = (
+            self._is_root_listed
+            and self._known <= self._listed
+            and all(state.is_listed for state in self._fields.values())
+        )
+        if self._is_damaged:
+            source, rebuilt = self._found()
+            for place in rebuilt.places:
+                self._save_place(writer, source, place, is_found=True)
+            if not self._is_complete:
+                self._save_orphans(writer, source, rebuilt.orphans)
+        if not self._is_root_listed:
+            self._lose("/", "the list of scenes is damaged; some may be missing")
+        self._note_lost()
+        self.counts["scenes"] = len(
+            {scene for scene, _ in self._fields} | {scene for scene, _ in self._parts}
+        )
+        self.counts["fields"] = sum(bool(state.saved) for state in self._fields.values())
+        if self._is_damaged and not (self.counts["scenes"] or self._is_root_listed):
+            raise CorruptDataError(f"nothing of {self._path} was found that could be saved")
+
+    # --- where to read ----------------------------------------------------------------------------
+
+    def _places_of(self, source: Source) -> list[Place]:
+        """Returns the scenes of a file that HDF5 opens."""
+        try:
+            found, problems = self._ask(reading.scenes, source)
+        except UnsupportedVersionError:
+            raise
+        except H5SceneError as error:
+            self._damaged("/", error)
+            return []
+        self._is_root_listed = not problems
+        self._known.update(found)
+        for path, message in problems:
+            self._lose(path, message)
+        return [Place(scene, scene) for scene in found]
+
+    def _mended(self) -> Iterable[Source]:
+        """Yields the file with a superblock that fits, without what the store knows of it."""
+        read, size_bytes, base, patches = self._bytes()
+        mended = superblock_patch(read, base, size_bytes)
+        if mended:
+            yield Source(self._path, (*patches, *mended), size_bytes, self._max_array_bytes)
+
+    def _found(self) -> tuple[Source, Rebuilt]:
+        """Returns the file with a new root, after a search."""
+        read, size_bytes, base, patches = self._bytes()
+        report = None if self._on_progress is None else partial(self._on_progress, "searching")
+        found = find_structures(read, self._size_bytes, base, report)
+        rebuilt = rebuild(found, read, size_bytes, base)
+        source = Source(
+            self._path, (*patches, *rebuilt.patches), rebuilt.size_bytes, self._max_array_bytes
+        )
+        return source, rebuilt
+
+    def _bytes(self) -> tuple[Any, int, int, list[Any]]:
+        """Returns what reads the committed bytes, their length, the base, and the journal."""
+        state = committed_state(self._path)
+        disk = PatchedDisk(self._path, state.runs, state.size_bytes)
+        read = partial(_read_at, disk)
+        return read, state.size_bytes, state.base, state.runs
+
+    # --- one scene --------------------------------------------------------------------------------
+
+    def _save_place(
+        self, writer: _Writer, source: Source, place: Place, *, is_found: bool = False
+    ) -> None:
+        """Saves a scene, or what was found of one and is not saved yet."""
+        if is_found and place.scene not in self._known and self._is_complete:
+            return  # it was removed, and its bytes are still there
+        if place.fields is None:
+            for which in (
+                "properties",
+                layout.TIMES_DATASET,
+                layout.CURVES_GROUP,
+                layout.FILES_GROUP,
+                layout.ARRAYS_GROUP,
+            ):
+                self._save_part(writer, source, place, which)
+            if is_found:
+                return
+        if is_found:
+            fields = place.fields or {}
+            stored = {
+                link: self._ask(reading.given_name, source, place.stand_in, link, name)
+                for link, name in fields.items()
+            }
+        else:
+            try:
+                stored = self._ask(reading.fields, source, place.stand_in)
+                self._listed.add(place.scene)
+            except H5SceneError as error:
+                self._damaged(f"/{place.scene}", error)
+                return
+        for link, name in stored.items():
+            self._save_field(writer, source, place, link, name, is_found=is_found)
+
+    def _save_part(self, writer: _Writer, source: Source, place: Place, which: str) -> None:
+        """Saves the properties, times, curves, attached files or arrays of a scene."""
+        key = (place.scene, which)
+        if key in self._parts:
+            return
+        path = f"/{place.scene}/{which}"
+        try:
+            problems = _PARTS[which](self, writer, source, place, which)
+        except H5SceneError as error:
+            self._damaged(path, error)
+            self._part_problems.setdefault(key, str(error))
+            return
+        self._parts.add(key)
+        self._part_problems.pop(key, None)
+        for where, message in problems:
+            self._is_damaged = True
+            self._lose(f"/{place.scene}/{where}", message)
+
+    def _save_properties(
+        self,
+        writer: _Writer,
+        source: Source,
+        place: Place,
+        which: str,  # noqa: ARG002
+    ) -> reading.Problems:
+        found, problems = self._ask(reading.properties, source, place.stand_in)
+        writer.scene(place.scene)
+        writer.properties(place.scene, found)
+        self.counts["properties"] += len(found)
+        return list(problems)
+
+    def _save_tables(
+        self, writer: _Writer, source: Source, place: Place, which: str
+    ) -> reading.Problems:
+        found, problems = self._ask(reading.tables_of, source, place.stand_in, which)
+        for name, rows in found.items():
+            columns: tuple[str, ...] = layout.TIME_COLUMNS
+            if which == layout.CURVES_GROUP:
+                columns = names.curve_columns(name, rows.shape[1] - 1)
+                self.counts["curves"] += 1
+            else:
+                self.counts["times"] += len(rows)
+            writer.table(place.scene, which, name, columns, rows)
+        return list(problems)
+
+    def _save_attachments(
+        self, writer: _Writer, source: Source, place: Place, which: str
+    ) -> reading.Problems:
+        found, problems = self._ask(reading.attachments, source, place.stand_in)
+        for name in found:
+            try:
+                content, mode = self._ask(reading.attachment, source, place.stand_in, name)
+            except H5SceneError as error:
+                _raise_if_not_about_file(error)
+                problems.append((f"{which}/{name}", str(error)))
+                continue
+            writer.attachment(place.scene, name, content, mode)
+            self.counts["files"] += 1
+        return list(problems)
+
+    def _save_arrays(
+        self, writer: _Writer, source: Source, place: Place, which: str
+    ) -> reading.Problems:
+        problems: reading.Problems = []
+        for name in self._ask(reading.array_groups, source, place.stand_in):
+            try:
+                found = self._ask(reading.arrays, source, place.stand_in, name)
+            except H5SceneError as error:
+                _raise_if_not_about_file(error)
+                problems.append((f"{which}/{name}", str(error)))
+                continue
+            writer.arrays(place.scene, name, found)
+            self.counts["arrays"] += len(found)
+        return problems
+
+    # --- one field --------------------------------------------------------------------------------
+
+    def _save_field(
+        self,
+        writer: _Writer,
+        source: Source,
+        place: Place,
+        link: str,
+        name: str,
+        *,
+        is_found: bool,
+    ) -> None:
+        """Saves the frames of a field that are not saved yet."""
+        is_new = (place.scene, name) not in self._fields
+        if is_found and is_new and place.scene in self._listed:
+            return  # it was removed, and its bytes are still there
+        state = self._fields.setdefault((place.scene, name), _FieldState(name))
+        try:
+            numbers = self._ask(reading.frames, source, place.stand_in, link)
+        except H5SceneError as error:
+            self._damaged(f"/{place.scene}/{name}", error)
+            self._learn_description(source, place, link, name)
+            return
+        if is_found and state.is_listed:
+            numbers = [number for number in numbers if number in state.failed]
+        if not is_found:
+            state.is_listed = True
+        for number in numbers:
+            if number not in state.saved:
+                self._save_frame(writer, source, place, link, state, number)
+
+    def _learn_description(self, source: Source, place: Place, link: str, name: str) -> None:
+        """Reads the description of a field of which no frames are listed."""
+        try:
+            found = self._ask(reading.description, source, place.stand_in, link)
+        except H5SceneError as error:
+            _raise_if_not_about_file(error)
+        else:
+            self._donors.setdefault(name, found)
+
+    def _save_orphans(self, writer: _Writer, source: Source, paths: Iterable[str]) -> None:
+        """Saves frames that nothing leads to any more.
+
+        Their checksums tell their numbers. Those that follow one another are taken for one field,
+        as scenes are written one after the other, or a frame of each in turn.
+        """
+        expected = 0
+        scenes: dict[tuple[str, tuple[int, ...]], list[_FieldState]] = {}
+        for path in paths:
+            try:
+                found = self._ask(reading.orphan, source, path, expected)
+            except H5SceneError as error:
+                _raise_if_not_about_file(error)
+                continue
+            if found is None:
+                continue
+            expected, values = found
+            kind = (values.dtype.name, values.shape)
+            states = scenes.setdefault(kind, [])
+            free = (i for i, one in enumerate(states) if max(one.saved, default=-1) < expected)
+            which = next(free, len(states))
+            if which == len(states):
+                states.append(_FieldState(self._name_by_form(kind)))
+            state, scene = states[which], self._lost_scene(which)
+            self._fields[scene, state.name] = state
+            self._orphaned.add((scene, state.name))
+            self._write(writer, scene, state, expected, self._without_description(state, values))
+
+    def _name_by_form(self, kind: tuple[str, tuple[int, ...]]) -> str:
+        """Returns the name of the only field that can have such values, or else a made-up one."""
+        dtype, shape = kind
+        fitting = [name for name, one in self._donors.items() if len(one.dims) == len(shape)]
+        if len(fitting) == 1:
+            return fitting[0]
+        return "_".join(["values", dtype, *map(str, shape)])
+
+    def _lost_scene(self, number: int) -> str:
+        """Returns the name of a scene for frames that nothing leads to."""
+        while number >= len(self._lost_scenes):
+            taken = {scene for scene, _ in self._fields} | {*self._known, *self._lost_scenes}
+            free = (f"recovered_{i:06d}" for i in itertools.count())
+            self._lost_scenes.append(next(name for name in free if name not in taken))
+        return self._lost_scenes[number]
+
+    def _save_frame(
+        self,
+        writer: _Writer,
+        source: Source,
+        place: Place,
+        link: str,
+        state: _FieldState,
+        number: int,
+    ) -> None:
+        """Saves a frame, without its description if need be."""
+        try:
+            record, error = self._ask(reading.frame, source, place.stand_in, link, number)
+        except H5SceneError as cause:
+            self._damaged(f"/{place.scene}/{state.name}/{number:06d}", cause)
+            try:
+                found = self._ask(reading.values, source, place.stand_in, link, number)
+            except H5SceneError as again:
+                _raise_if_not_about_file(again)
+                state.failed.setdefault(number, str(cause))
+                return
+            record, error = self._without_description(state, found), 0.0
+        else:
+            state.description = record.description
+            self._donors[state.name] = record.description
+        self._write(writer, place.scene, state, number, record, error)
+
+    def _write(
+        self,
+        writer: _Writer,
+        scene: str,
+        state: _FieldState,
+        number: int,
+        record: FieldRecord,
+        error: float = 0.0,
+    ) -> None:
+        """Writes a frame into the new file."""
+        try:
+            writer.frame(scene, state.name, number, record, error)
+        except H5SceneError as cause:
+            if isinstance(cause, StorageError):
+                raise
+            state.failed[number] = str(cause)
+            return
+        state.saved.add(number)
+        state.failed.pop(number, None)
+        self.counts["frames"] += 1
+        self._saved_bytes += record.values.nbytes
+        if self._on_progress is not None:
+            self._on_progress("saving", min(self._saved_bytes, self._size_bytes), self._size_bytes)
+
+    def _without_description(self, state: _FieldState, values: Array) -> FieldRecord:
+        """Returns values with the description of their field elsewhere, or as a tensor."""
+        donor = state.description or self._donors.get(state.name)
+        if donor is not None and len(donor.dims) == values.ndim and not _needs_members(donor):
+            return FieldRecord(donor, values)
+        self.counts["descriptions"] += 1
+        dims = tuple(DimSpec(f"axis_{i}", "spatial") for i in range(values.ndim))
+        return FieldRecord(FieldDescription(TENSOR, dims, None, {}, {}), values)
+
+    # --- inside -----------------------------------------------------------------------------------
+
+    def _ask(self, function: Callable[..., T], source: Source, *arguments: Any) -> T:
+        """Returns what the child reads."""
+        found: T = self._sandbox.call(
+            function, source, *arguments, size_bytes=self._size_bytes // 16
+        )
+        return found
+
+    def _damaged(self, path: str, error: H5SceneError) -> None:  # noqa: ARG002
+        """Notes that something could not be read where it should be."""
+        _raise_if_not_about_file(error)
+        self._is_damaged = True
+
+    def _lose(self, path: str, message: str) -> None:
+        """Notes something that is not saved."""
+        self._is_damaged = True
+        self.lost_count += 1
+        if len(self.lost) < _MAX_LOST:
+            self.lost.append(Lost(path, message))
+
+    def _note_lost(self) -> None:
+        """Notes what is known to have been there, and was found nowhere."""
+        for (scene, which), message in self._part_problems.items():
+            self._lose(f"/{scene}/{which}", message)
+        for (scene, name), state in self._fields.items():
+            for number, message in sorted(state.failed.items()):
+                self._lose(f"/{scene}/{name}/{number:06d}", message)
+            if not state.is_listed:
+                message = _LISTS_LOST if scene in self._known else _NAME_LOST
+                if (scene, name) in self._orphaned:
+                    message = _LINKS_LOST
+                self._lose(f"/{scene}/{name}", message)
+
+
+_PARTS: dict[str, Callable[[_Run, _Writer, Source, Place, str], reading.Problems]] = {
+    "properties": _Run._save_properties,
+    layout.TIMES_DATASET: _Run._save_tables,
+    layout.CURVES_GROUP: _Run._save_tables,
+    layout.FILES_GROUP: _Run._save_attachments,
+    layout.ARRAYS_GROUP: _Run._save_arrays,
+}
+
+
+def _raise_if_not_about_file(error: H5SceneError) -> None:
+    """Raises an error again that says nothing about the content of the file."""
+    if not isinstance(error, (FormatError, StorageError, NotFoundError)):
+        raise error
+
+
+def _needs_members(description: FieldDescription) -> bool:
+    """Whether a description is not enough to make a field of values."""
+    return description.field_type == "Field" or "field" in str(description.boundary)
+
+
+def _read_at(disk: PatchedDisk, offset: int, byte_count: int) -> bytes:
+    """Returns bytes; none at offsets that no file has."""
+    return disk.read(byte_count, offset) if 0 <= offset < 1 << 62 else b""

@@ -1,0 +1,157 @@
+"""The child that reads, as its parent sees it, and what it does.
+
+The parent tells it what to call, and trusts nothing that comes back: a file may have made anything
+of the child. A child that dies or takes too long is an error of that one call.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import threading
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from h5scene.errors import CorruptDataError, H5SceneError
+from h5scene.sandbox import limits, plain
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+DEFAULT_TIMEOUT_S = 60.0
+"""How long one call may take, before what it reads gets more for its size."""
+_SLOWEST_BYTES_PER_S = 20e6
+# What Python, NumPy and HDF5 take of the address space before any file is open.
+_OWN_MEMORY_BYTES = 1 << 30
+
+_PROGRAM = "import sys; sys.path[:] = {path!r}; from h5scene.sandbox.process import serve; serve()"
+
+
+class Sandbox:
+    """A process that calls functions under limits; it is started when it is needed.
+
+    Any number of threads may use it, one after the other.
+
+    Args:
+        memory_bytes: How much memory it may take beside its own.
+        timeout_s: How long one call may take, for a small file.
+    """
+
+    def __init__(self, memory_bytes: int, timeout_s: float = DEFAULT_TIMEOUT_S):
+        self._memory_bytes = memory_bytes
+        self._timeout_s = timeout_s
+        self._lock = threading.RLock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._pid = os.getpid()
+
+    def call(self, function: Callable[..., Any], *arguments: Any, size_bytes: int = 0) -> Any:
+        """Returns what a function returns there, which must be one of plain values and records.
+
+        Args:
+            function: One that can be imported.
+            arguments: Can be pickled.
+            size_bytes: Size of what is read: large files may take longer.
+
+        Raises:
+            CorruptDataError: It ended the process, or took too long or too much memory.
+            H5SceneError: It raised this.
+        """
+        with self._lock:
+            process = self._started()
+            timeout_s = self._timeout_s + size_bytes / _SLOWEST_BYTES_PER_S
+            is_late = threading.Event()
+
+            def end() -> None:
+                is_late.set()
+                process.kill()
+
+            watch = threading.Timer(timeout_s, end)
+            watch.daemon = True
+            watch.start()
+            try:
+                assert process.stdin is not None
+                pickle.dump((timeout_s, function, arguments), process.stdin)
+                process.stdin.flush()
+                return plain.receive(process.stdout, most_bytes=self._memory_bytes)
+            except (EOFError, BrokenPipeError) as error:
+                # A process that has closed its end need not end by itself.
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(1)
+                raise CorruptDataError(_cause(process, timeout_s, is_late.is_set())) from error
+            except CorruptDataError:
+                raise
+            finally:
+                watch.cancel()
+                if process.poll() is not None or is_late.is_set():
+                    self.stop()
+
+    def stop(self) -> None:
+        """Ends the process; the next call starts another one."""
+        with self._lock:
+            process, self._process = self._process, None
+            if process is None:
+                return
+            if self._pid == os.getpid():  # else it is the parent's
+                process.kill()
+                process.wait()
+            for stream in (process.stdin, process.stdout):
+                if stream is not None:
+                    with suppress(OSError):
+                        stream.close()
+
+    def _started(self) -> subprocess.Popen[bytes]:
+        """Returns the process, which runs."""
+        if self._pid != os.getpid():
+            self._process, self._pid = None, os.getpid()
+        if self._process is None or self._process.poll() is not None:
+            self.stop()
+            program = _PROGRAM.format(path=sys.path)
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", program, str(self._memory_bytes + _OWN_MEMORY_BYTES)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,  # what a dying process says is no news for anybody
+            )
+        return self._process
+
+    def __del__(self) -> None:
+        with suppress(Exception):
+            self.stop()
+
+
+def _cause(process: subprocess.Popen[bytes], timeout_s: float, is_late: bool) -> str:
+    """Returns why there is no answer."""
+    status = process.poll()
+    if is_late:
+        return f"reading took longer than {timeout_s:.0f} s, and was ended"
+    if status is not None and status < 0:
+        with suppress(ValueError):
+            return f"reading ended the process that did it with {signal.Signals(-status).name}"
+    return f"reading ended the process that did it, with status {status}"
+
+
+def serve() -> None:
+    """Calls what the parent asks for, until it asks no more."""
+    limits.limit_this_process(int(sys.argv[1]))
+    questions = sys.stdin.buffer
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # what anything prints must not get among the answers
+    with suppress(KeyboardInterrupt, EOFError, BrokenPipeError):
+        while True:
+            timeout_s, function, arguments = pickle.load(questions)  # noqa: S301  # our parent's
+            limits.limit_processor_time(timeout_s)
+            try:
+                value = function(*arguments)
+            except H5SceneError as error:
+                plain.send_error(answers, error)
+            except MemoryError:
+                plain.send_error(
+                    answers, CorruptDataError("reading takes more memory than allowed")
+                )
+            except Exception as error:  # noqa: BLE001  # it is told to who asked
+                plain.send_error(answers, error)
+            else:
+                plain.send(answers, value)
