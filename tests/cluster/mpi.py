@@ -38,12 +38,12 @@ def run_ranks(module: str, folder: Path) -> dict[str, list[Any]]:
     return {name: [found[name] for found in by_rank] for name in by_rank[0]}
 
 
-def launch(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """Returns how Python ended on four ranks; skips where there is no MPI."""
+def launch(*arguments: str, folder: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    """Returns how Python ended on four ranks in a folder; skips where there is no MPI."""
     command = [*_launcher(), sys.executable, *arguments]
     return subprocess.run(
         command,
-        cwd=ROOT,
+        cwd=folder,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
