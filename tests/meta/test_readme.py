@@ -29,7 +29,7 @@ def test_python_blocks_run_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         script.write_text("\n".join(_blocks({"dask"})), encoding="utf-8")
         subprocess.run([sys.executable, script], check=True, capture_output=True, cwd=tmp_path)
         with SceneFile(tmp_path / "archive.h5", "r") as file:
-            assert len(file.scenes) == 3
+            assert len(file.scenes) == 5
 
 
 def test_ranks_of_mpi_run_the_block(tmp_path: Path) -> None:
