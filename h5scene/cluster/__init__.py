@@ -1,6 +1,7 @@
 """Scene files written by many processes, on many machines.
 
-* `tiling`, `ranks`: how blocks make up a grid; what ranks do together
+* `ranks`: what ranks do together
+* `rows`, `tiling`: where blocks of a grid are, and how they make up one
 * `blocks`: a grid whose blocks live on MPI ranks, written as one frame
 * `gathering`: scenes that MPI ranks write at the same time, in one file at the end
 """
