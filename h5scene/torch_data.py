@@ -18,8 +18,8 @@ import numpy as np
 
 from h5scene.errors import FieldNotFoundError, InvalidInputError, SceneNotFoundError
 from h5scene.interop.source import (
+    SceneSources,
     SourceFile,
-    file_and_scene,
     frame_series,
 )
 from h5scene.interop.statistics import FieldStatistics, field_statistics
@@ -380,17 +380,14 @@ def _found_scenes(
     if not paths:
         raise InvalidInputError("files names no file; name at least one")
     wanted = [patterns] if isinstance(patterns, str) else patterns
-    sources: dict[str, SourceFile] = {}
+    known: dict[SourceFile, SourceFile] = {}
     found: dict[tuple[SourceFile, str], None] = {}
     for path in paths:
-        file, named = file_and_scene(path)
-        source = sources.setdefault(file, SourceFile(file))
-        opened = source.open()
-        if named is not None and not opened.has_scene(named):
-            raise SceneNotFoundError(f"no scene {named!r} in {file}", file=file)
-        for scene in opened.scenes if named is None else (named,):
+        sources = SceneSources(path)
+        for scene in sources.names() if sources.named is None else (sources.named,):
             if wanted is None or any(fnmatchcase(scene, pattern) for pattern in wanted):
-                found[source, scene] = None
+                source = sources.find(scene)
+                found[known.setdefault(source, source), scene] = None
     if not found:
         which = "" if wanted is None else f" named {', '.join(map(repr, wanted))}"
         raise SceneNotFoundError(f"no scene{which} in {', '.join(map(str, paths))}")

@@ -59,7 +59,7 @@ def test_training_runs_on_the_file_of_the_demo(
 def _blocks(needs: set[str]) -> list[str]:
     """Returns the blocks of code that need one of these, a word behind the language; or nothing."""
     found = re.findall(r"^```python ?(\w*)\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
-    assert {need for need, _ in found} == {"", "dask", "mpi", "torch", "xarray"}
+    assert {need for need, _ in found} == {"", "dask", "mpi", "slurm", "torch", "xarray"}
     return [code for need, code in found if need in needs]
 
 
