@@ -17,7 +17,7 @@ from h5scene.shards import shard_path
 from h5scene.store import close_all
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from h5scene.record import FieldRecord
@@ -40,14 +40,14 @@ print(peak() - before)
 
 def measure_merge(folder: Path, *, quick: bool) -> dict[str, float]:
     """Returns how fast files are merged and copied."""
-    turns = 3 if quick else 7
+    turns = 1 if quick else 5
     large = record_from_field(turbulence_grid(64 if quick else 128, 3))
     medium = record_from_field(turbulence_grid(256, 2))
     tiny = record_from_field(tiny_grid())
     kinds: dict[str, tuple[FieldRecord, int]] = {
         f"{large.values.nbytes / 1e6:.0f} MB frames": (large, 4 if quick else 8),
-        f"{medium.values.nbytes / 1e3:.0f} kB frames": (medium, 50 if quick else 400),
-        f"{tiny.values.nbytes / 1e3:.0f} kB frames": (tiny, 500 if quick else 5000),
+        f"{medium.values.nbytes / 1e3:.0f} kB frames": (medium, 10 if quick else 100),
+        f"{tiny.values.nbytes / 1e3:.0f} kB frames": (tiny, 50 if quick else 1000),
     }
     result: dict[str, float] = {}
     for title, (record, frames) in kinds.items():
@@ -58,23 +58,26 @@ def measure_merge(folder: Path, *, quick: bool) -> dict[str, float]:
         output.unlink()
         for path in inputs:
             path.unlink()
-    count = 50 if quick else 1000
+    count = 20 if quick else 1000
     inputs = _shards(folder / "all.h5", tiny, count)
     title = f"{count:,} shards of 10 scenes"
-    return result | _against_cp(title, inputs, folder, 3, count * 10)
+    return result | _against_cp(title, inputs, folder, 1, count * 10)
 
 
-def measure_curves(folder: Path, *, quick: bool, frames: int) -> dict[str, float]:
-    """Returns the cost of a frame, and the time to list, over the number of frames and scenes."""
+def measure_curves(folder: Path, *, quick: bool, frames: int) -> Iterator[tuple[str, float]]:
+    """Yields the cost of a frame, and the time to list, over the number of frames and scenes.
+
+    In processor time, which other work of the machine changes least in runs of minutes.
+    """
     sizes = [10**power for power in range(2, 7) if 10**power <= (1000 if quick else frames)]
     record = record_from_field(tiny_grid())
-    result: dict[str, float] = {}
+    output = folder / "merged.h5"
     path, written = folder / "frames.h5", 0
     with SceneFile(path) as file:
         file.create_scene("sim_000000")
     for size in sizes:
-        before = written
-        start_s = time.perf_counter()
+        title, before = f"{size:9,} frames", written
+        start_s = time.process_time()
         with SceneFile(path) as file:
             while written < size:
                 end = min(written + _IN_A_TRANSACTION, size)
@@ -82,40 +85,29 @@ def measure_curves(folder: Path, *, quick: bool, frames: int) -> dict[str, float
                     for frame in range(written, end):
                         file.write_frame(frame, {"sim_000000": {"smoke": record}})
                 written = end
-        cost_us = (time.perf_counter() - start_s) * 1e6 / (written - before)
-        result[f"{size:9,} frames: write of one, µs, {_IN_A_TRANSACTION} in a transaction"] = (
-            cost_us
-        )
-        result[f"{size:9,} frames: write of one alone, µs"] = 1e6 * _seconds(
-            partial(_write_alone, path, record, size), 20
-        )
-        result[f"{size:9,} frames: bytes of each in the file"] = path.stat().st_size / size
-        result[f"{size:9,} frames: open and list, ms"] = 1e3 * _seconds(partial(_list, path), 3)
-        result[f"{size:9,} frames: open and read one, ms"] = 1e3 * _seconds(
-            partial(_read, path, size // 2), 3
-        )
-        output = folder / "merged.h5"
-        cost_us = _once(partial(merge, path, output)) * 1e6 / size
-        result[f"{size:9,} frames: merge of one, µs"] = cost_us
+            seconds = time.process_time() - start_s
+            yield f"{title}: write of one of 500, µs", seconds * 1e6 / (written - before)
+            again = partial(file.write_frame, 0, {"sim_000000": {"smoke": record}})
+            yield f"{title}: write of one alone, µs", 1e6 * _median_s(again, 50)
+        yield f"{title}: bytes of each in the file", path.stat().st_size / size
+        yield f"{title}: open and list, ms", 1e3 * _median_s(partial(_list, path), 3)
+        yield f"{title}: open and read one, ms", 1e3 * _median_s(partial(_read, path, size // 2), 3)
+        yield f"{title}: merge of one, µs", _processor_s(partial(merge, path, output)) * 1e6 / size
         output.unlink()
     path = folder / "scenes.h5"
     for size in [size for size in sizes if size <= 10_000]:
+        title = f"{size:9,} scenes"
         with SceneFile(path) as file:
             count = size - len(file.scenes)
-            start_s = time.perf_counter()
+            start_s = time.process_time()
             for _ in range(count):
                 (scene,) = file.create_scenes("sim")
                 file.write_frame(0, {scene: {"smoke": record}})
-        cost_us = (time.perf_counter() - start_s) * 1e6 / count
-        result[f"{size:9,} scenes: one more with a frame, µs"] = cost_us
-        listed_ms = 1e3 * _seconds(partial(_scenes, path), 3)
-        result[f"{size:9,} scenes: open and list, ms"] = listed_ms
-        output = folder / "merged.h5"
-        result[f"{size:9,} scenes: merge of one, µs"] = (
-            _once(partial(merge, path, output)) * 1e6 / size
-        )
+            seconds = time.process_time() - start_s
+        yield f"{title}: one more with a frame, µs", seconds * 1e6 / count
+        yield f"{title}: open and list, ms", 1e3 * _median_s(partial(_scenes, path), 3)
+        yield f"{title}: merge of one, µs", _processor_s(partial(merge, path, output)) * 1e6 / size
         output.unlink()
-    return result
 
 
 def _against_cp(
@@ -130,11 +122,11 @@ def _against_cp(
     }
     times: dict[str, list[float]] = {name: [] for name in ways}
     size_bytes = sum(path.stat().st_size for path in inputs)
-    for turn in range(turns + 1):
+    for turn in range(-1 if turns > 1 else 0, turns):
         for name, way in ways.items():
             close_all()
             seconds = _once(way)
-            if turn:  # the first one fills the caches
+            if turn >= 0:  # the first one fills the caches
                 times[name].append(seconds)
             output.unlink(missing_ok=True)
             shutil.rmtree(copies, ignore_errors=True)
@@ -185,12 +177,6 @@ def _peak_mb(output: Path, inputs: Sequence[Path]) -> float:
     return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
-def _write_alone(path: Path, record: FieldRecord, frame: int) -> None:
-    """Writes a frame in a transaction of its own, always the same."""
-    with SceneFile(path) as file:
-        file.write_frame(frame, {"sim_000000": {"smoke": record}})
-
-
 def _list(path: Path) -> int:
     close_all()
     with SceneFile(path, "r") as file:
@@ -216,6 +202,13 @@ def _once(call: Callable[[], Any]) -> float:
     return time.perf_counter() - start_s
 
 
-def _seconds(call: Callable[[], Any], count: int) -> float:
-    """Returns the median of several calls."""
-    return statistics.median(_once(call) for _ in range(count))
+def _processor_s(call: Callable[[], Any]) -> float:
+    """Returns the processor time of a call, in seconds."""
+    start_s = time.process_time()
+    call()
+    return time.process_time() - start_s
+
+
+def _median_s(call: Callable[[], Any], count: int) -> float:
+    """Returns the median of the processor times of several calls, in seconds."""
+    return statistics.median(_processor_s(call) for _ in range(count))

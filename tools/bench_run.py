@@ -94,8 +94,11 @@ def main() -> int:
         if options.only in (None, "curves"):
             place = folder / "curves"
             place.mkdir()
-            results["curves"] = measure_curves(place, quick=options.quick, frames=options.frames)
-            print_rows("Cost over size, frames of 2 kB, by the clock", results["curves"])
+            results["curves"] = {}
+            print_rows("Cost over size, frames of 2 kB, processor time", {})
+            for row in measure_curves(place, quick=options.quick, frames=options.frames):
+                results["curves"] |= [row]
+                print_row(*row)  # as they come: large ones take long
     if options.json is not None:
         options.json.write_text(json.dumps(results, indent=1, ensure_ascii=False), encoding="utf-8")
     return 0
@@ -229,8 +232,12 @@ def print_rows(title: str, rows: dict[str, Any]) -> None:
     """Prints named numbers."""
     print(f"\n{title}")
     for name, value in rows.items():
-        print(f"  {name:58}{value:12,.2f}")
-    sys.stdout.flush()
+        print_row(name, value)
+
+
+def print_row(name: str, value: float) -> None:
+    """Prints one named number."""
+    print(f"  {name:58}{value:12,.2f}", flush=True)
 
 
 if __name__ == "__main__":

@@ -211,19 +211,20 @@ class _Merger:
         """
         if Path(self._path).exists():
             with SceneFile(self._path, "r", **self._options) as target:
-                target._read(self._compare)
+                self._compare(target)
         else:
             self._compare(None)
 
-    def _compare(self, target: SceneTree | None) -> None:
+    def _compare(self, target: SceneFile | None) -> None:
         """Compares the inputs with each other and with the target, if there is one."""
-        self.report.scenes.clear()  # this may be called again
-        self.report.already.clear()
-        origins = origins_of(target) if self._renumbers and target is not None else {}
+        taken: set[str] = set()
+        origins: dict[tuple[str, str], list[str]] = {}
+        if target is not None:
+            taken.update(target._read(lambda tree: link_names(tree.h5)))
+            origins = target._read(origins_of) if self._renumbers else {}
         owners: dict[str, str] = {}
         conflicts = []
         for source in self.sources:
-            source.to_do = []
             for scene in source.scenes:
                 if self._renumbers:
                     candidates = origins.get((source.name, scene), [])
@@ -232,7 +233,7 @@ class _Merger:
                     continue
                 else:
                     owners[scene] = source.path
-                    candidates = [scene] if target is not None and scene in target.h5 else []
+                    candidates = [scene] if scene in taken else []
                 same = self._find_same(source, scene, target, candidates)
                 if same is not None:
                     self.report.scenes[source.path, scene] = same
@@ -253,21 +254,17 @@ class _Merger:
             )
 
     def _find_same(
-        self, source: MergeInput, scene: str, target: SceneTree | None, candidates: Sequence[str]
+        self, source: MergeInput, scene: str, target: SceneFile | None, candidates: Sequence[str]
     ) -> str | None:
         """Returns which scene of the target is the same as one of a source."""
         if target is None or not candidates:
             return None
-
-        def find(tree: SceneTree) -> str | None:
-            group = tree.scene(scene)
-            for name in candidates:
-                if target.has_scene(name) and is_same_scene(group, target.scene(name)):
-                    return name
-            return None
-
         with source.opened() as file:
-            return file._read(find)
+            for name in candidates:
+                copied = CopiedScene(source.path, scene, self._path, name)
+                if is_same_scene(file, target, copied):
+                    return name
+        return None
 
     # --- copying ----------------------------------------------------------------------------------
 
