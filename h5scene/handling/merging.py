@@ -104,7 +104,8 @@ def merge(
         lock_timeout_s: How long to wait for others that write to the file, in seconds.
         client: A `dask.distributed.Client` whose workers verify while this process goes on to
             copy. They must see the files under the same paths.
-        on_progress: Called with how many bytes of the inputs are done, of how many.
+        on_progress: Called with how many bytes of the inputs are done, of how many; each counts
+            twice if it is verified.
 
     Durability:
         A scene is in the file completely or not at all, each as of a transaction of its own. On
@@ -129,7 +130,13 @@ def merge(
     path = scene_file_path(output)
     files, directories = input_files(inputs, path)
     options = {"lock_timeout_s": lock_timeout_s, "durability": "power" if move else durability}
-    merger = _Merger(path, options, renumbers=ids == "renumber", on_progress=on_progress)
+    merger = _Merger(
+        path,
+        options,
+        renumbers=ids == "renumber",
+        verifies=verify or move,
+        on_progress=on_progress,
+    )
     with ExitStack() as stack:
         stack.enter_context(only_merger(path, lock_timeout_s=lock_timeout_s))
         for file in files:
@@ -138,7 +145,7 @@ def merge(
         if merger.sources:
             merger.open(stack)
         removed = []
-        for source, is_whole in merger.merged(verify or move, client):
+        for source, is_whole in merger.merged(client):
             if move and is_whole and merger.remove(source):
                 removed.append(source.path)
     for directory in directories if removed else ():
@@ -183,6 +190,7 @@ class _Merger:
         options: Any,
         *,
         renumbers: bool,
+        verifies: bool,
         on_progress: Callable[[int, int], object] | None,
     ):
         self.sources: list[MergeInput] = []
@@ -190,6 +198,7 @@ class _Merger:
         self._path = path
         self._options = options
         self._renumbers = renumbers
+        self._verifies = verifies
         self._on_progress = on_progress
         self._done_bytes = 0
         self._target: SceneFile
@@ -385,17 +394,17 @@ class _Merger:
     def _say(self, copied_bytes: int) -> None:
         """Reports the progress, in bytes of the inputs."""
         if self._on_progress is not None:
-            total = sum(source.byte_count for source in self.sources)
+            total = sum(source.byte_count for source in self.sources) * (1 + self._verifies)
             self._on_progress(self._done_bytes + copied_bytes, total)
 
     # --- afterwards -------------------------------------------------------------------------------
 
-    def merged(self, verifies: bool, client: Any) -> Iterator[tuple[MergeInput, bool]]:
+    def merged(self, client: Any) -> Iterator[tuple[MergeInput, bool]]:
         """Copies all inputs, and yields each, with whether all of it is in the target.
 
         To the last bit, if that is verified: here, or by workers while the next ones are copied.
         """
-        if not verifies:
+        if not self._verifies:
             for source in self.sources:
                 self.copy(source)
                 yield source, True
@@ -422,10 +431,16 @@ class _Merger:
             source, copied = sent[number]
             right = found[source.path]
             right.append(self._is_right(copied, verdict))
-            if len(right) == counts[source.path]:
+            count = counts[source.path]
+            before, now = ((source.byte_count * n) // count for n in (len(right) - 1, len(right)))
+            self._done_bytes += now - before
+            self._say(0)
+            if len(right) == count:
                 yield source, self._is_whole(source, right)
         for source in self.sources:
             if not counts[source.path]:
+                self._done_bytes += source.byte_count
+                self._say(0)
                 yield source, self._is_whole(source, [])
 
     def _copied(self, source: MergeInput) -> list[CopiedScene]:
