@@ -15,6 +15,7 @@ from phiml.math import EMPTY_SHAPE, Shape
 from h5scene.cluster.ranks import (
     Outcome,
     checked_root,
+    everyones,
     from_root,
     own_communicator,
     tried,
@@ -133,34 +134,40 @@ def gathered(
         ...     scene = file.create()
     """
     own = own_communicator(comm)
-    checked_root(own, root)
-    file_path = from_root(own, root, "enter gathered()", lambda: _checked(path, own.size))
-    file = GatheredFile(file_path, own.rank, own.size)
+    asked = everyones(
+        own, "enter gathered()", lambda: (scene_file_path(path), checked_root(own, root))
+    )
+    if len(set(asked)) > 1:
+        raise InvalidInputError(
+            f"all ranks must enter gathered() with the same path and root, not {sorted(set(asked))}"
+        )
+    file = GatheredFile(asked[0][0], own.rank, own.size)
+    from_root(own, root, "enter gathered()", lambda: _check_shards(file))
     try:
         yield file
     except BaseException as error:
         _leave(own, file, error)
+        if hasattr(error, "add_note"):  # from Python 3.11 on
+            error.add_note(_kept(file.path))
         raise
     _leave(own, file, None)
     from_root(own, root, "merge", lambda: _merge(file, lock_timeout_s, on_progress))
 
 
-def _checked(path: str | os.PathLike[str], size: int) -> str:
-    """Returns the path of the scene file.
+def _check_shards(file: GatheredFile) -> None:
+    """Raises when there are shards that this block would not merge.
 
     Raises:
-        InvalidInputError: Its shards are those of another number of ranks.
+        InvalidInputError: They are those of another number of ranks.
     """
-    file_path = scene_file_path(path)
-    expected = {shard_path(file_path, rank, size) for rank in range(size)}
-    others = set(ShardedFile(file_path).shards) - expected
+    expected = {shard_path(file.path, rank, file.size) for rank in range(file.size)}
+    others = set(ShardedFile(file.path).shards) - expected
     if others:
         raise InvalidInputError(
-            f"{file_path} has shards that are not those of {size} ranks, such as {min(others)}; "
-            "start as many ranks as wrote them, or merge them first: "
-            f"{_how_to_merge(file_path)}"
+            f"{file.path} has shards that are not those of {file.size} ranks, such as "
+            f"{min(others)}; start as many ranks as wrote them, or merge them first: "
+            f"{_how_to_merge(file.path)}"
         )
-    return file_path
 
 
 def _leave(own: Any, file: GatheredFile, error: BaseException | None) -> None:

@@ -127,3 +127,7 @@ def case_shards_of_others(comm: Any, folder: Path) -> Any:
         Scene.create(folder / "all.h5", shard=(1, 3), copy_calling_script=False)
     comm.barrier()
     return attempt(comm, folder, lambda file: None)
+
+
+def case_different_files(comm: Any, folder: Path) -> Any:
+    return attempt(comm, folder / str(comm.rank), lambda file: None)
