@@ -13,6 +13,8 @@ from h5scene import Scene, errors
 from tests.cluster.mpi import RANKS, run_ranks
 from tests.compare import assert_same_field
 
+pytestmark = pytest.mark.xdist_group("blocks")
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:

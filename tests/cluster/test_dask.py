@@ -23,7 +23,10 @@ from tests.records import centered, content, staggered
 
 distributed = pytest.importorskip("distributed", reason="dask.distributed is not installed")
 
-pytestmark = pytest.mark.filterwarnings("default")  # of dask's own threads and sockets
+pytestmark = [
+    pytest.mark.xdist_group("dask"),
+    pytest.mark.filterwarnings("default"),  # of dask's own threads and sockets
+]
 
 SCENES = 5
 FRAMES = 6

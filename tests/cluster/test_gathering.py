@@ -12,6 +12,8 @@ from h5scene import Scene, SceneFile, errors
 from h5scene.cluster import gathered
 from tests.cluster.mpi import RANKS, ROOT, launch, run_ranks
 
+pytestmark = pytest.mark.xdist_group("gathering")
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
