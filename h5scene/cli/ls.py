@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from h5scene.cli.common import counted, size
+from h5scene.cli.common import counted, size, work_bar
 from h5scene.cli.tables import is_terminal, print_columns, print_json
 from h5scene.cli.text_safety import printable
 from h5scene.cli.texts import (
@@ -86,7 +86,8 @@ def _list_file(file: SceneFile, *, is_all: bool, names: bool, exact: bool, as_js
     about = summarize_file(file)
     all_scenes = file.scenes
     shown = all_scenes if is_all or as_json else all_scenes[:_MOST]
-    scenes = summarize_scenes(file, shown, is_exact=exact)
+    with work_bar("Measuring") as bar:
+        scenes = summarize_scenes(file, shown, is_exact=exact, on_progress=bar)
     if as_json:
         print_json(
             {

@@ -88,7 +88,7 @@ def test_ls_json(capsys: Capture) -> None:
     assert smoke == {
         "field": "smoke", "field_type": "CenteredGrid", "dims": ["x", "y"], "shape": [24, 16],
         "dtype": "float32", "frame_count": 3, "first_frame": 0, "last_frame": 2,
-        "value_bytes": 4608, "is_exact": True, "problem": None,
+        "value_bytes": 4608, "object_bytes": 0, "is_exact": True, "problem": None,
     }  # fmt: skip
     frames = said_json(capsys, "ls", "runs.h5/0/smoke")["frames"]
     assert frames == [{"frame": i, "time": i / 4} for i in range(3)]
