@@ -194,13 +194,13 @@ def _place(comm: Any, record: FieldRecord, axes: tuple[str, ...] | None) -> Plac
             )
         return None
     _, periods, coords = comm.Get_topo()
-    names_ = bounds.axes[: len(coords)] if axes is None else axes
-    if len(names_) != len(coords):
+    named = bounds.axes[: len(coords)] if axes is None else axes
+    if len(named) != len(coords):
         raise InvalidInputError(
             f"the communicator has {len(coords)} dims, the grid has the axes {bounds.axes}; name "
             "one for each with axes="
         )
-    return Place(names_, tuple(coords), tuple(map(bool, periods)))
+    return Place(named, tuple(coords), tuple(map(bool, periods)))
 
 
 def _told(fields: tuple[str, ...], call: Mapping[str, Any]) -> str:
@@ -269,25 +269,25 @@ class _Exchange:
                 raise outcome.error
             yield outcome.value
 
-    def _planned(self) -> Iterator[tuple[int, int, Box]]:
-        """Yields the number of each piece, its owner and where it is: in the order of all ranks."""
-        boxes = enumerate(self._form.boxes())
+    def _planned(self) -> Iterator[tuple[int, int]]:
+        """Yields the number of each piece and its owner, in the order of all ranks."""
+        numbers = range(self._form.piece_count)
         if self._form.compression is None or self._form.is_one_piece:
-            for number, box in boxes:
-                yield number, self._root, box
+            for number in numbers:
+                yield number, self._root
             return
-        by_owner: dict[int, deque[tuple[int, Box]]] = {}
-        for number, box in boxes:
-            by_owner.setdefault(self._whole.owner(box), deque()).append((number, box))
+        by_owner: dict[int, deque[int]] = {}
+        for number in numbers:
+            owner = self._whole.owner(self._form.box(number))
+            by_owner.setdefault(owner, deque()).append(number)
         while by_owner:
             for owner in sorted(by_owner):
-                number, box = by_owner[owner].popleft()
-                yield number, owner, box
+                yield by_owner[owner].popleft(), owner
             by_owner = {owner: rest for owner, rest in by_owner.items() if rest}
 
-    def _do(self, number: int, owner: int, box: Box) -> Outcome:
+    def _do(self, number: int, owner: int) -> Outcome:
         """Does what this rank has to do for a piece; returns the piece on `root`."""
-        rank, whole = self._own.rank, self._whole
+        rank, whole, box = self._own.rank, self._whole, self._form.box(number)
         if rank not in (owner, self._root) and not any(whole.given(rank, box)):
             return _NOTHING
         if rank == owner:
@@ -328,7 +328,7 @@ class _Exchange:
         for rank, arrays in {**sent, self._own.rank: self._cut(box)}.items():
             for (target, _), array in zip(self._whole.given(rank, box), arrays, strict=True):
                 piece[target] = array
-        return piece if self._form.is_one_piece else packed_piece(number, box, piece, self._form)
+        return piece if self._form.is_one_piece else packed_piece(number, piece, self._form)
 
     def _send(self, outcome: Outcome, rank: int, tag: int) -> None:
         """Sends a message, which may arrive later."""
