@@ -29,9 +29,7 @@ from h5scene.shards import ShardedFile, shard_path
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Iterator
-
-    from h5scene.handling.merging import MergeReport
+    from collections.abc import Callable, Iterator, Sequence
 
 _LEAVE = "leave the block of gathered()"
 
@@ -150,8 +148,8 @@ def gathered(
         if hasattr(error, "add_note"):  # from Python 3.11 on
             error.add_note(_kept(file.path))
         raise
-    _leave(own, file, None)
-    from_root(own, root, "merge", lambda: _merge(file, lock_timeout_s, on_progress))
+    shards = _leave(own, file, None)
+    from_root(own, root, "merge", lambda: _merge(file, shards, lock_timeout_s, on_progress))
 
 
 def _check_shards(file: GatheredFile) -> None:
@@ -170,17 +168,19 @@ def _check_shards(file: GatheredFile) -> None:
         )
 
 
-def _leave(own: Any, file: GatheredFile, error: BaseException | None) -> None:
-    """Waits until all ranks leave the block.
+def _leave(own: Any, file: GatheredFile, error: BaseException | None) -> list[str]:
+    """Waits until all ranks leave the block; returns the shards that they have.
 
     Raises:
         RankError: Another one left it with an error, and this one did not.
         H5SceneError: The shard of a rank could not be closed.
     """
 
-    def close() -> None:
-        if Path(file.shard).exists():
-            SceneFile(file.shard, "r+").close()  # also for the merge, which another rank does
+    def close() -> str | None:
+        if not Path(file.shard).exists():
+            return None
+        SceneFile(file.shard, "r+").close()  # with all that waits, and for the rank that merges
+        return file.shard
 
     outcome = tried(_LEAVE, own.rank, close)
     if error is not None:
@@ -193,22 +193,28 @@ def _leave(own: Any, file: GatheredFile, error: BaseException | None) -> None:
     failed = [other.error for other in outcomes if other.error is not None]
     if failed and error is None:
         raise RankError(f"{failed[0].message}; {_kept(file.path)}") from failed[0]
+    return [other.value for other in outcomes if other.value is not None]
 
 
 def _merge(
-    file: GatheredFile, lock_timeout_s: float, on_progress: Callable[[int, int], object] | None
-) -> MergeReport | None:
+    file: GatheredFile,
+    shards: Sequence[str],
+    lock_timeout_s: float,
+    on_progress: Callable[[int, int], object] | None,
+) -> None:
     """Merges the shards into the file, and removes them.
 
     Raises:
         StorageError: Some could not be merged.
         H5SceneError: As `merge`.
     """
-    shards = Path(file.path + SHARDS_SUFFIX)
-    if not ShardedFile(file.path).shards:
-        return None
+    # By their names as well: where directories are cached, they may show here much later.
+    directory = file.path + SHARDS_SUFFIX
+    inputs = [directory, *shards] if Path(directory).is_dir() else shards
+    if not shards and not ShardedFile(file.path).shards:
+        return
     report = merge(
-        shards, file.path, move=True, lock_timeout_s=lock_timeout_s, on_progress=on_progress
+        inputs, file.path, move=True, lock_timeout_s=lock_timeout_s, on_progress=on_progress
     )
     if report.problems:
         told = "\n  ".join(f"{path}: {problem}" for path, problem in report.problems.items())
@@ -216,7 +222,6 @@ def _merge(
             f"not all could be merged into {file.path}:\n  {told}\n{_kept(file.path)}",
             file=file.path,
         )
-    return report
 
 
 def _kept(path: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from phi.field import CenteredGrid
 from phi.geom import Box
 from phiml.math import batch, tensor
@@ -118,6 +119,19 @@ def case_a_number_is_taken(comm: Any, folder: Path) -> Any:
         if comm.rank == 3:
             with SceneFile(folder / "all.h5") as target:
                 target.create_scene("sim_000001")
+
+    return attempt(comm, folder, inside)
+
+
+def case_a_shard_is_damaged(comm: Any, folder: Path) -> Any:
+    def inside(file: Any) -> None:
+        file.create(copy_calling_script=False).write(smoke=smoke(comm.rank + 1))
+        if comm.rank == 1:
+            SceneFile(file.shard, "r+").close()
+            data = Path(file.shard).read_bytes()
+            numbers = np.full(12, 2, np.float32).tobytes()
+            assert data.count(numbers) == 1
+            Path(file.shard).write_bytes(data.replace(numbers, bytes(48)))
 
     return attempt(comm, folder, inside)
 

@@ -120,6 +120,15 @@ def test_a_merge_that_fails(reports: dict[str, list[Any]], folder: Path) -> None
     assert shards(path) == [f"{rank}-of-4.h5" for rank in range(RANKS)]
 
 
+def test_a_shard_that_is_damaged(reports: dict[str, list[Any]], folder: Path) -> None:
+    path = folder / "a_shard_is_damaged" / "all.h5"
+    for error in reports["a_shard_is_damaged"]:
+        assert isinstance(error, errors.StorageError)
+        assert f"{path}.shards/1-of-4.h5/sim_000001: merged, but" in str(error)
+        assert f"is kept in {path}.shards/1-of-4.h5; " in str(error)
+    assert shards(path) == ["1-of-4.h5"]
+
+
 def test_shards_of_other_ranks(reports: dict[str, list[Any]]) -> None:
     for error in reports["shards_of_others"]:
         assert isinstance(error, errors.InvalidInputError)
