@@ -25,6 +25,7 @@ from h5scene import SceneFile
 from h5scene.errors import H5SceneError
 from h5scene.record import Bounds, DimSpec, FieldDescription, FieldRecord, TensorRecord
 from h5scene.store import close_all
+from h5scene.store.structures import lookup3
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -275,45 +276,6 @@ _SIGNATURES: dict[bytes, Callable[[bytearray, int], int]] = {
     b"FRHP": lambda _, at: at + 142,
     b"\x89HDF": lambda _, at: at + 44,
 }
-
-
-def lookup3(data: bytes) -> int:
-    """Returns Bob Jenkins' lookup3 checksum (public domain), which HDF5's metadata carry."""
-    mask = 0xFFFFFFFF
-
-    def rotated(value: int, bits: int) -> int:
-        return ((value << bits) | (value >> (32 - bits))) & mask
-
-    a = b = c = (0xDEADBEEF + len(data)) & mask
-    at = 0
-    while len(data) - at > 12:
-        x, y, z = struct.unpack_from("<III", data, at)
-        a, b, c = (a + x) & mask, (b + y) & mask, (c + z) & mask
-        a = (a - c) & mask ^ rotated(c, 4)
-        c = (c + b) & mask
-        b = (b - a) & mask ^ rotated(a, 6)
-        a = (a + c) & mask
-        c = (c - b) & mask ^ rotated(b, 8)
-        b = (b + a) & mask
-        a = (a - c) & mask ^ rotated(c, 16)
-        c = (c + b) & mask
-        b = (b - a) & mask ^ rotated(a, 19)
-        a = (a + c) & mask
-        c = (c - b) & mask ^ rotated(b, 4)
-        b = (b + a) & mask
-        at += 12
-    rest = data[at:]
-    if not rest:
-        return int(c)
-    x, y, z = struct.unpack("<III", rest.ljust(12, b"\0"))
-    a, b, c = (a + x) & mask, (b + y) & mask, (c + z) & mask
-    c = ((c ^ b) - rotated(b, 14)) & mask
-    a = ((a ^ c) - rotated(c, 11)) & mask
-    b = ((b ^ a) - rotated(a, 25)) & mask
-    c = ((c ^ b) - rotated(b, 16)) & mask
-    a = ((a ^ c) - rotated(c, 4)) & mask
-    b = ((b ^ a) - rotated(a, 14)) & mask
-    return int(((c ^ b) - rotated(b, 24)) & mask)
 
 
 # --- children -------------------------------------------------------------------------------------
