@@ -21,9 +21,13 @@ _MAX_FIXED_BYTES = 1 << 12  # all attributes of an object together have 64 KiB
 
 
 def mark(group: h5py.Group, kind: str) -> None:
-    """Says on the group what it is."""
-    group.attrs[layout.KIND_ATTR] = kind
-    group.attrs[layout.ENCODING_ATTR] = layout.ENCODING_VERSION
+    """Says on the group what it is.
+
+    In texts of fixed length, which stand in structures that have a checksum: a scene whose kind is
+    damaged would not be listed.
+    """
+    put_json(group, layout.KIND_ATTR, kind)
+    put_json(group, layout.ENCODING_ATTR, layout.ENCODING_VERSION)
 
 
 def read_attribute(source: h5py.Group | h5py.Dataset, name: str) -> Any:

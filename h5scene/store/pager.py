@@ -305,7 +305,7 @@ class Pager:
         for pages in (self._pages, self._ghosts):
             if pages:
                 _lay_over(view, offset, pages)
-        check_structure(view, self.disk.path)
+        check_structure(view, self.disk.path, self._size)
 
     def _write_at(self, data: bytes | bytearray | memoryview, offset: int, count: int) -> None:
         end, base = offset + count, self.base

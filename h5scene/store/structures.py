@@ -71,33 +71,34 @@ def lookup3(data: bytes) -> int:
     return int(((c ^ b) - (b << 24 | b >> 8)) & mask)
 
 
-def check_structure(data: memoryview, path: str) -> None:
+def check_structure(data: memoryview, path: str, size_bytes: int) -> None:
     """Raises when what was read is a structure that HDF5 would come to grief with.
 
     Args:
         data: What HDF5 has asked for. It reads its structures from their beginning on.
         path: The file, for the message.
+        size_bytes: Its length.
 
     Raises:
         CorruptDataError: It is.
     """
     check = _CHECKS.get(bytes(data[:5]))
     if check is not None:
-        check(data, path)
+        check(data, path, size_bytes)
 
 
-def _check_strings(data: memoryview, path: str) -> None:
+def _check_strings(data: memoryview, path: str, size_bytes: int) -> None:  # noqa: ARG001
     """Checks a heap of strings."""
     if data[: len(HEAP_START)] == HEAP_START:
         check_heap(data, path)
 
 
-def _check_tree(data: memoryview, path: str) -> None:
+def _check_tree(data: memoryview, path: str, size_bytes: int) -> None:
     """Checks the header of a B-tree of version 2."""
     if not _is_whole(data, _TREE.size):
         return  # numbers that look like it, or something that HDF5 refuses itself
     fields = _TREE.unpack_from(data)
-    kind, node_bytes, record_bytes, depth, split, merge, root, count = fields[2:10]
+    kind, node_bytes, record_bytes, depth, split, merge, root, count, total = fields[2:11]
     usual = _RECORD_BYTES.get(kind)
     is_sound = (
         kind in _RECORD_BYTES
@@ -109,16 +110,17 @@ def _check_tree(data: memoryview, path: str) -> None:
         and 0 < merge <= split // 2
         and count <= (node_bytes - _NODE_OVERHEAD_BYTES) // record_bytes
         and root != 0
+        and (total == count if depth == 0 else count <= total <= size_bytes // record_bytes)
     )
     if not is_sound:
         raise CorruptDataError(
-            f"{path} is damaged: a B-tree of type {kind} has nodes of {node_bytes} bytes and "
-            f"records of {record_bytes}",
+            f"{path} is damaged: a B-tree of type {kind} has {total} records of {record_bytes} "
+            f"bytes in nodes of {node_bytes}",
             file=path,
         )
 
 
-def _check_fractal_heap(data: memoryview, path: str) -> None:
+def _check_fractal_heap(data: memoryview, path: str, size_bytes: int) -> None:  # noqa: ARG001
     """Checks the header of a fractal heap."""
     if not _is_whole(data, _FRACTAL_HEAP.size):
         return
@@ -156,7 +158,7 @@ def _is_power_of_2(number: int) -> bool:
     return number > 0 and number & (number - 1) == 0
 
 
-_CHECKS: dict[bytes, Callable[[memoryview, str], None]] = {
+_CHECKS: dict[bytes, Callable[[memoryview, str, int], None]] = {
     b"GCOL\x01": _check_strings,
     b"BTHD\x00": _check_tree,
     b"FRHP\x00": _check_fractal_heap,

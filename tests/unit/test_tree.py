@@ -72,9 +72,9 @@ def test_a_file_of_another_format_is_refused(h5: h5py.File, version: Any, error:
 
 
 def test_a_scene_and_its_field_are_marked(tree: SceneTree, h5: h5py.File) -> None:
-    assert dict(h5["s"].attrs) == {"kind": "scene", "encoding_version": "1.0"}
-    assert h5["s/smoke"].attrs["kind"] == "field"
-    assert h5["s/smoke"].attrs["encoding_version"] == "1.0"
+    assert dict(h5["s"].attrs) == {"kind": b"scene", "encoding_version": b"1.0"}
+    assert h5["s/smoke"].attrs["kind"] == b"field"
+    assert h5["s/smoke"].attrs["encoding_version"] == b"1.0"
 
 
 def test_a_second_frame_costs_a_dataset_and_its_checksum(tree: SceneTree, h5: h5py.File) -> None:
