@@ -95,9 +95,6 @@ def objects(file: h5py.File, chance: random.Random) -> None:
     file.visit(members.append)
     for _ in range(chance.choice((1, 2, 4))):
         path, other = chance.choice(members), chance.choice(members)
-        member = file.get(path)
-        if member is None:
-            continue
         change = chance.choice(_CHANGES)
         try:
             change(file, path, other, chance)

@@ -165,6 +165,17 @@ def scene(file: SceneFile, name: str) -> Result:
     return file._read(look, name)
 
 
+def links(file: SceneFile, path: str) -> Result:
+    """Gives the names in a group whose members cannot be looked at together."""
+
+    def look(tree: SceneTree) -> Result:
+        found = groups.link_names(tree.h5[path])
+        known = [link for link in found if not link.startswith(layout.RESERVED_PREFIX)]
+        return _Notes().result(names=sorted(filter(names.may_be_listed, known)))
+
+    return file._read(look)
+
+
 def part(file: SceneFile, name: str, which: str) -> Result:
     """Looks at the properties, times, curves, files, arrays or statistics of a scene."""
 
