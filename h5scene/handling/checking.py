@@ -205,7 +205,8 @@ class _Run:
             result: Result = self._call(_take_step, step, arguments)
         except H5SceneError as error:
             _raise_if_not_about_file(error)
-            self._add(Finding(error.location or path, "damaged", str(error)))
+            where = error.location or path
+            self._add(Finding(where if where.startswith(path) else path, "damaged", str(error)))
             return {}
         if step != "frames":
             self._take(result)

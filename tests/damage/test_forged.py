@@ -66,7 +66,7 @@ DEADLY = {
     "records without a size": (*TREE, {10: b"\0\0"}),
     "nodes of no bytes": (*TREE, {6: b"\0\0\0\0"}),
     "nodes of too many bytes": (*TREE, {6: b"\xff\xff\xff\x7f"}),
-    "very many records": (*TREE, {33: b"\xff"}),
+    "very many records": (*TREE, {28: b"\xff"}),
     "more records than fit": (*TREE, {24: b"\xff\xff"}),
     "a very high tree": (*TREE, {12: b"\xff\xff"}),
     "rows of no blocks": (*HEAP, {110: b"\0\0"}),
