@@ -8,12 +8,15 @@ from pathlib import Path
 from h5scene.errors import InvalidInputError
 
 HDF5_SUFFIXES = (".h5", ".hdf5", ".hdf", ".he5")
+SHARDS_SUFFIX = ".shards"
+"""Of the directory beside a scene file in which its shards are."""
 
 
 def scene_file_path(parent: str | os.PathLike[str]) -> str:
     """Returns the path of the scene file that stands where PhiFlow has the directory `parent`.
 
     `./data` becomes `./data.h5`; a path that has an HDF5 suffix, or names a file, stays as it is.
+    The directory of its shards, `./data.h5.shards`, stands for it, too.
 
     Raises:
         InvalidInputError: The path names no file, such as `.` or `/`.
@@ -22,6 +25,8 @@ def scene_file_path(parent: str | os.PathLike[str]) -> str:
     if path.endswith(HDF5_SUFFIXES) or Path(path).is_file():
         return path
     stripped = path.rstrip("/" + os.sep)
+    if stripped.removesuffix(SHARDS_SUFFIX).endswith(HDF5_SUFFIXES):
+        return stripped.removesuffix(SHARDS_SUFFIX)
     if os.path.split(stripped)[1] in ("", ".", ".."):
         raise InvalidInputError(
             f"{path!r} names a directory; name a scene file, such as './runs.h5'"

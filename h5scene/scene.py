@@ -9,8 +9,7 @@ from __future__ import annotations
 import os
 import warnings
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from phiml import math
 from phiml.math import EMPTY_SHAPE, Shape, Tensor, batch
@@ -21,12 +20,13 @@ from h5scene.errors import (
     SceneNotFoundError,
 )
 from h5scene.format.names import numbered_scene, scene_number, whole_number
-from h5scene.paths import scene_file_path
+from h5scene.paths import scene_file_path, split_scene_path
 from h5scene.scene_attachments import SceneAttachments
 from h5scene.scene_batch import arranged
 from h5scene.scene_fields import SceneFields
 from h5scene.scene_file import DEFAULT_LOCK_TIMEOUT_S, SceneFile
 from h5scene.scene_values import SceneValues
+from h5scene.shards import Places, ShardedFile, create_scenes, shard_of_job, shard_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -93,6 +93,7 @@ class Scene(SceneFields, SceneValues, SceneAttachments):
         compression: Compression = "fast",
         workers: int | None = None,
         background: bool = False,
+        shard: tuple[int, int] | Literal["slurm"] | None = None,
         **dimensions: Any,
     ) -> Scene:
         """Creates a new scene, or a batch of them, in a scene file.
@@ -112,10 +113,17 @@ class Scene(SceneFields, SceneValues, SceneAttachments):
             compression: See `Scene`.
             workers: See `Scene`.
             background: See `Scene`.
+            shard: For many workers that write at the same time, such as the jobs of an array: the
+                number of this one, from 0, and how many there are, or `slurm`, which asks the
+                variables of Slurm. Each then writes a file of its own in `<file>.shards`, without
+                locks, and numbers its scenes so that no two workers take the same: worker 3 of 8
+                gets 3, 11, 19. The shards and the file are used as one; `merge` makes them one.
             **dimensions: Sizes of further batch dims by name.
 
         Raises:
             InvalidNameError: `name` cannot be the name of a scene.
+            InvalidInputError: `shard` is no such pair, or not that of the shards that there are; or
+                it is not given, and there are shards.
             NotASceneFileError: The path is a directory, another kind of file, or an HDF5 file of
                 another program.
             ReadOnlyError: The file or its directory cannot be written.
@@ -134,9 +142,20 @@ class Scene(SceneFields, SceneValues, SceneAttachments):
             "workers": workers,
             "background": background,
         }
-        created = SceneFile(path, "a", **options).create_scenes(name, dims.volume)
+        places = Places()
+        if shard is None:
+            if ShardedFile(path).shards:
+                raise InvalidInputError(
+                    f"{path} has shards, whose workers may be taking numbers of scenes; merge them "
+                    "first with --move, or give shard=…"
+                )
+            created = SceneFile(path, "a", **options).create_scenes(name, dims.volume)
+        else:
+            worker, workers = shard_of_job(path) if shard == "slurm" else _checked_pair(shard)
+            created = create_scenes(path, name, dims.volume, (worker, workers), **options)
+            places.note(path, dict.fromkeys(created, shard_path(path, worker, workers)))
         paths = [f"{path}/{scene}" for scene in created]
-        scene = Scene(arranged(paths, dims), **options)
+        scene = Scene(arranged(paths, dims), **options, _places=places)
         if copy_calling_script:
             try:
                 scene.copy_calling_script()
@@ -155,7 +174,7 @@ class Scene(SceneFields, SceneValues, SceneAttachments):
         include_other: bool = False,
         dim: Shape | None = None,
     ) -> Scene | tuple[Scene, ...]:
-        """Returns all scenes of a scene file, by number; none where there is no file.
+        """Returns all scenes of a file and its shards, by number; none where there is no file.
 
         Args:
             parent_directory: Path of the scene file. `./data` stands for `./data.h5`.
@@ -168,20 +187,19 @@ class Scene(SceneFields, SceneValues, SceneAttachments):
                 another program.
         """
         path = scene_file_path(parent_directory)
-        if not Path(path).exists():
+        sharded, places = ShardedFile(path), Places()
+        if not sharded.exists:
             return ()
-        found = [
-            link
-            for link in SceneFile(path, "r").scenes
-            if include_other or scene_number(link, name) is not None
-        ]
+        scenes = sharded.scenes()
+        places.note(path, scenes)
+        found = [link for link in scenes if include_other or scene_number(link, name) is not None]
         found.sort(
             key=lambda link: (scene_number(link, name) is None, scene_number(link, name) or 0, link)
         )
         paths = [f"{path}/{link}" for link in found]
         if dim is None:
-            return tuple(Scene(path) for path in paths)
-        return Scene(math.wrap(paths, dim))
+            return tuple(Scene(path, _places=places) for path in paths)
+        return Scene(math.wrap(paths, dim), _places=places)
 
     @staticmethod
     def at(
@@ -325,7 +343,7 @@ class Scene(SceneFields, SceneValues, SceneAttachments):
             )
         (member,) = self._members
         self._file(member.file).rename_scene(member.scene, name)
-        return self._with_paths(math.wrap(f"{member.file}/{name}"))
+        return self._with_paths(math.wrap(f"{split_scene_path(member.path)[0]}/{name}"))
 
     @contextmanager
     def transaction(self) -> Iterator[Scene]:
@@ -392,6 +410,19 @@ class Scene(SceneFields, SceneValues, SceneAttachments):
         except H5SceneError:
             if error is None:  # else the one that ended the block says more
                 raise
+
+
+def _checked_pair(shard: Any) -> tuple[int, int]:
+    """Returns the number of a worker and that of all, which somebody gave.
+
+    Raises:
+        InvalidInputError: These are no two numbers.
+    """
+    if not isinstance(shard, (tuple, list)) or len(shard) != 2:
+        raise InvalidInputError(
+            f"shard must be 'slurm', or a pair such as (0, 8), not {type(shard).__name__} {shard!r}"
+        )
+    return whole_number(shard[0], "the first of shard"), whole_number(shard[1], "the second")
 
 
 def _numbered_path(directory: str, number: Any) -> str:

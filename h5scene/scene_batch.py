@@ -29,6 +29,7 @@ from h5scene.phi_fields import dim_specs_from_shape, record_from_field
 from h5scene.record import FieldRecord, named_dims, slice_record, stack_records
 from h5scene.scene_file import DEFAULT_LOCK_TIMEOUT_S, FRAME_DIM, Mode, SceneFile
 from h5scene.scene_properties import public_value
+from h5scene.shards import Places, ShardedFile
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -46,16 +47,15 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Member:
-    """One scene of a batch: where it stands in the batch, and in which file under which name."""
+    """One scene of a batch: where it stands in the batch, and in which file under which name.
+
+    The file is a shard where the scene is in one.
+    """
 
     index: dict[str, int]
+    path: str
     file: str
     scene: str
-
-    @property
-    def path(self) -> str:
-        """Path of the scene."""
-        return f"{self.file}/{self.scene}"
 
 
 class SceneBatch:
@@ -73,6 +73,7 @@ class SceneBatch:
         compression: Compression = "fast",
         workers: int | None = None,
         background: bool = False,
+        _places: Places | None = None,
     ):
         tensor = math.wrap(paths)
         self._paths: Tensor = (
@@ -86,9 +87,14 @@ class SceneBatch:
             "background": background,
         }
         self._files: dict[tuple[int, str, Mode], SceneFile] = {}
+        self._places = _places or Places()
+        indices = list(self._paths.shape.meshgrid())
+        named = [split_scene_path(self._paths[index].native()) for index in indices]
         self._members: tuple[Member, ...] = tuple(
-            Member(index, *split_scene_path(self._paths[index].native()))
-            for index in self._paths.shape.meshgrid()
+            Member(index, f"{parent}/{scene}", file, scene)
+            for index, file, (parent, scene) in zip(
+                indices, self._places.find(named), named, strict=True
+            )
         )
 
     # --- as a PhiML object ------------------------------------------------------------------------
@@ -157,7 +163,7 @@ class SceneBatch:
 
     def _with_paths(self, paths: Tensor) -> Self:
         """Returns other scenes, with the options of these."""
-        return type(self)(paths, **self._options)
+        return type(self)(paths, **self._options, _places=self._places)
 
     def _keys(self) -> tuple[str, ...]:
         """Returns the path of each scene, in the order of the batch."""
@@ -409,6 +415,8 @@ def _usual_path(path: str) -> str:
 
 def _missing_file(member: Member) -> str:
     """Returns the message for a scene whose file does not exist."""
+    if ShardedFile(member.file).shards:
+        return f"no scene {member.scene!r} in {member.file}, of which there are only shards"
     message = f"no scene {member.scene!r} in {member.file}: there is no such file"
     directory = scene_directory(member.file, member.scene)
     if directory is not None:

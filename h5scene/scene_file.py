@@ -86,10 +86,18 @@ class SceneFile(FileValues, FileAttachments):
         """Whether there is a scene of this name."""
         return self._read(lambda file: file.has_scene(scene))
 
-    def create_scenes(self, name: str, count: int = 1) -> tuple[str, ...]:
+    def create_scenes(
+        self, name: str, count: int = 1, *, first: int = 0, step: int = 1
+    ) -> tuple[str, ...]:
         """Creates new scenes of the series `name`, and returns their names.
 
         They are numbered on from the highest number; two processes never get the same.
+
+        Args:
+            name: Of the series.
+            count: How many scenes.
+            first: The lowest number that is taken.
+            step: Numbers are `first` and every `step`-th after it.
 
         Raises:
             InvalidNameError: `name` cannot be the name of a scene.
@@ -97,8 +105,8 @@ class SceneFile(FileValues, FileAttachments):
         with self._located(None):
             names.scene_link(name)
         with self._transaction() as file:
-            first = file.next_number(name)
-            created = [names.numbered_scene(name, first + i) for i in range(count)]
+            start = first + -(-max(file.next_number(name) - first, 0) // step) * step
+            created = [names.numbered_scene(name, start + i * step) for i in range(count)]
             for scene in created:
                 names.scene_link(scene)  # with its number it may be too long
             for scene in created:

@@ -64,13 +64,20 @@ def main() -> int:
         metavar="DIR",
         help="folder for plume.h5, plume.png, plume_phiflow; an earlier run's are replaced",
     )
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="go on where an earlier run was killed, in place of replacing it",
+    )
     options = parser.parse_args()
     if options.steps < 1:
         parser.error("--steps must be at least 1")
     console = Console(highlight=False)
     seconds: Seconds = defaultdict(float)
 
-    scenes = create_scenes(options.out)
+    if options.resume and not paths(options.out)["h5scene"].exists():
+        parser.error(f"there is nothing to go on with in {options.out}; leave --resume out")
+    scenes = resume_scenes(options.out) if options.resume else create_scenes(options.out)
     written = run(scenes, options.steps, seconds, console)
     equal = read_back(written, scenes, seconds)
     fields = sum(len(fingerprints) for fingerprints in written.values())
@@ -99,14 +106,31 @@ def create_scenes(folder: Path) -> dict[str, Any]:
     return scenes
 
 
-def simulate(steps: int) -> Iterator[Fields]:
-    """Yields the fields of each step: hot smoke rises from a round inlet and leaves at the top."""
+def resume_scenes(folder: Path) -> dict[str, Any]:
+    """Returns the scenes of an earlier run, that of h5scene without what is later than a frame.
+
+    That is the last frame of which all fields were written.
+    """
+    places = paths(folder)
+    resumed = Scene.resume(places["h5scene"], 0)
+    return {"h5scene": resumed, "PhiFlow": PhiFlowScene.at(str(places["PhiFlow"]), 0)}
+
+
+def simulate(steps: int, earlier: Fields | None = None) -> Iterator[Fields]:
+    """Yields the fields of each step: hot smoke rises from a round inlet and leaves at the top.
+
+    Args:
+        steps: How many.
+        earlier: The fields of the step to go on from; none at the start.
+    """
     bounds = Box(x=SIZE, y=SIZE)
     open_top = {"x": 0, "y-": 0, "y+": extrapolation.ZERO_GRADIENT}
     velocity = StaggeredGrid(0, open_top, bounds, x=64, y=64)
     smoke = CenteredGrid(0, extrapolation.ZERO_GRADIENT, bounds, x=200, y=200)
     inflow = 0.2 * resample(Sphere(x=50, y=9.5, radius=5), to=smoke, soft=True)
     pressure = None
+    if earlier is not None:
+        smoke, velocity, pressure = (earlier[name] for name in ("smoke", "velocity", "pressure"))
     for _ in range(steps):
         smoke = advect.mac_cormack(smoke, velocity, DT_S) + inflow
         buoyancy = resample(smoke * (0, 0.1), to=velocity)
@@ -118,17 +142,24 @@ def simulate(steps: int) -> Iterator[Fields]:
 def run(scenes: dict[str, Any], steps: int, seconds: Seconds, console: Console) -> Written:
     """Simulates, and writes each frame with both libraries. Returns what was written."""
     written: Written = {}
+    scene = scenes["h5scene"]
     console.print(f"Simulating a smoke plume, {steps} steps …")
+    first, earlier = 0, None
+    if scene.frames:
+        earlier = {name: scene.read(name, frame=scene.frames[-1]) for name in scene.fieldnames}
+        first = scene.frames[-1] + 1
+        console.print(f"Going on after frame {scene.frames[-1]} of {scene.path}")
     start = time.perf_counter()
     with progress_bar(console) as progress:
-        task = progress.add_task("steps", total=steps)
-        for frame, fields in enumerate(simulate(steps)):
+        task = progress.add_task("steps", total=steps, completed=first)
+        for frame, fields in enumerate(simulate(steps - first, earlier), first):
+            # PhiFlow's Scene has no counterpart of these two: they are not part of what is timed.
+            # They come before the frame: one that is there is complete, should this be killed.
+            scene.put_time(frame, (frame + 1) * DT_S)
+            scene.log_scalars(frame, **curves_of(fields))
             for library in in_turn(frame):
                 with timed(seconds, "write", library):
                     scenes[library].write(fields, frame=frame)
-            # PhiFlow's Scene has no counterpart of these two: they are not part of what is timed.
-            scenes["h5scene"].put_time(frame, (frame + 1) * DT_S)
-            scenes["h5scene"].log_scalars(frame, **curves_of(fields))
             written[frame] = {name: fingerprint(field) for name, field in fields.items()}
             progress.advance(task)
     console.print(f"Simulated and written in {time.perf_counter() - start:.0f} s")
@@ -227,7 +258,7 @@ def print_costs(folder: Path, frames: int, seconds: Seconds, console: Console) -
     for library in LIBRARIES:
         table.add_column(library, justify="right")
     for what in ("write", "read"):
-        row = [f"{seconds[what, library] * 1000 / frames:.1f}" for library in LIBRARIES]
+        row = [f"{seconds[what, library] * 1000 / max(frames, 1):.1f}" for library in LIBRARIES]
         table.add_row(f"{what}, ms per frame of 3 fields", *row)
     files = [stored_files(place) for place in paths(folder).values()]
     table.add_row("length of the files, bytes", *(f"{sum(lengths(f)):,}" for f in files))

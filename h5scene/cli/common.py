@@ -3,26 +3,19 @@
 from __future__ import annotations
 
 import re
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeRemainingColumn,
-    TransferSpeedColumn,
-)
 
 from h5scene.cli.text_safety import printable
 
 if TYPE_CHECKING:
+    from rich.progress import Progress, ProgressColumn
+
     from h5scene.interop.transfer import Progress as State
     from h5scene.interop.transfer import Report, Transfer
 
@@ -113,19 +106,15 @@ def chosen(names: tuple[str, ...]) -> list[str] | None:
 @contextmanager
 def progress_bar(verb: str, *, is_quiet: bool) -> Iterator[Report | None]:
     """Gives what shows the progress, on a terminal only."""
-    console = Console(stderr=True)
-    if is_quiet or not console.is_terminal:
+    if is_quiet or not sys.stderr.isatty():
         yield None
         return
-    bar = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.fields[scenes]}"),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
+    from rich import progress
+
+    bar = _bar(
+        progress.TextColumn("{task.fields[scenes]}"),
+        progress.DownloadColumn(),
+        progress.TransferSpeedColumn(),
     )
     task = bar.add_task(verb, total=None, scenes="")
 
@@ -143,19 +132,15 @@ def work_bar(verb: str, *, is_bytes: bool = False, is_quiet: bool = False) -> It
 
     It draws on a terminal only, and only what takes longer than a moment.
     """
-    console = Console(stderr=True)
-    if is_quiet or not console.is_terminal:
+    if is_quiet or not sys.stderr.isatty():
         yield None
         return
-    amount = [DownloadColumn(), TransferSpeedColumn()] if is_bytes else [MofNCompleteColumn()]
-    bar = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        *amount,
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-    )
+    from rich import progress
+
+    if is_bytes:
+        bar = _bar(progress.DownloadColumn(), progress.TransferSpeedColumn())
+    else:
+        bar = _bar(progress.MofNCompleteColumn())
     task = bar.add_task(verb, total=None)
     shown = (verb, -1)
 
@@ -172,6 +157,23 @@ def work_bar(verb: str, *, is_bytes: bool = False, is_quiet: bool = False) -> It
         yield report
     finally:
         bar.stop()
+
+
+def _bar(*amounts: ProgressColumn) -> Progress:
+    """Returns a progress bar on standard error.
+
+    rich is imported here: what lists a file in half a second should not wait for it.
+    """
+    from rich import console, progress
+
+    return progress.Progress(
+        progress.TextColumn("{task.description}"),
+        progress.BarColumn(),
+        *amounts,
+        progress.TimeRemainingColumn(),
+        console=console.Console(stderr=True),
+        transient=True,
+    )
 
 
 def show_lines(title: str, lines: list[str], *, most: int = 20) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -10,14 +11,46 @@ import click
 from h5scene.cli.common import FramesType
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from h5scene.pictures.panels import Panel
     from h5scene.pictures.planes import View
     from h5scene.scene_file import SceneFile
 
 F = TypeVar("F", bound="Callable[..., Any]")
 
 _DISTRIBUTIONS = {"PIL": "pillow", "imageio_ffmpeg": "imageio-ffmpeg"}
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """What is drawn: fields of a scene at some frames.
+
+    Attributes:
+        scene: Name of the scene.
+        where: Its address.
+        fields: Names under which the fields are stored.
+        frames: Numbers of the frames.
+        times: Physical times of frames.
+    """
+
+    scene: str
+    where: str
+    fields: tuple[str, ...]
+    frames: tuple[int, ...]
+    times: Mapping[int, float]
+
+    def panels(self, view: View) -> Iterator[dict[str, Panel]]:
+        """Reads frame by frame, and yields what to draw of each field."""
+        from h5scene.pictures.panels import panel
+        from h5scene.scene import Scene
+
+        scene = Scene.at(self.where)
+        for frame in self.frames:
+            yield {
+                name: panel(scene.read(name, frame=frame), name, frame, self.times.get(frame), view)
+                for name in self.fields
+            }
 
 
 def view_options(function: F) -> F:
@@ -68,8 +101,37 @@ def view_of(along: str | None, position: float | None, projection: Any) -> View:
     return View(along, position, projection)
 
 
-def chosen_fields(file: SceneFile, scene: str, wanted: Sequence[str]) -> dict[str, tuple[int, ...]]:
-    """Returns the frames of the fields that are meant, by the names under which they are stored."""
+def find_drawing(path: str, wanted: Sequence[str], frames: Any, *, is_last_enough: bool) -> Drawing:
+    """Returns what an address, names of fields and numbers of frames mean.
+
+    Args:
+        path: FILE/SCENE, or FILE/SCENE/FIELD without other names.
+        wanted: Names of fields; all of them by default.
+        frames: Their frames.
+        is_last_enough: Whether only the last frame is meant where none is given; else all are.
+    """
+    from h5scene.handling.addresses import find_address, scene_of
+    from h5scene.scene_file import SceneFile
+
+    address = find_address(path)
+    if len(address.parts) == 2 and not wanted:
+        wanted = (address.parts[1],)
+    elif len(address.parts) != 1:
+        raise click.UsageError(f"{path} is no scene; give FILE/SCENE, such as runs.h5/sim_000000")
+    with SceneFile(address.file, "r") as file:
+        scene = scene_of(file, address.parts[0])
+        where = f"{file.path}/{scene}"
+        known = _chosen_fields(file, scene, wanted)
+        shown = _chosen_frames(known, frames, where)
+        if frames is None and is_last_enough:
+            shown = shown[-1:]
+        return Drawing(scene, where, tuple(known), tuple(shown), file.times(scene))
+
+
+def _chosen_fields(
+    file: SceneFile, scene: str, wanted: Sequence[str]
+) -> dict[str, tuple[int, ...]]:
+    """Returns the frames of the fields that are meant, by their stored names."""
     from h5scene.errors import NotFoundError
     from h5scene.format.names import find_field
 
@@ -83,7 +145,7 @@ def chosen_fields(file: SceneFile, scene: str, wanted: Sequence[str]) -> dict[st
     return {link: frames[link] for link in links}
 
 
-def chosen_frames(known: dict[str, tuple[int, ...]], frames: Any, where: str) -> list[int]:
+def _chosen_frames(known: dict[str, tuple[int, ...]], frames: Any, where: str) -> list[int]:
     """Returns the frames that all of the fields have, those that are meant."""
     from h5scene.errors import FrameNotFoundError
 

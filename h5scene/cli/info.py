@@ -14,6 +14,8 @@ from h5scene.cli.texts import (
     field_json,
     file_json,
     frame_text,
+    geometry_json,
+    geometry_text,
     json_text,
     ratio_text,
     scene_json,
@@ -77,7 +79,8 @@ def _about_file(file: SceneFile, *, exact: bool, as_json: bool) -> int:
     about = summarize_file(file)
     scenes = file.scenes
     is_measured = exact or len(scenes) <= _MOST_SCENES
-    found = summarize_scenes(file, is_exact=exact) if is_measured else []
+    with work_bar("Measuring") as bar:
+        found = summarize_scenes(file, is_exact=exact, on_progress=bar) if is_measured else []
     total = sum((scene.size for scene in found), StoredSize())
     problems = [s.name for s in found if s.problem or any(f.problem for f in s.fields)]
     if as_json:
@@ -129,7 +132,8 @@ def _about_scene(file: SceneFile, scene: str, *, exact: bool, as_json: bool) -> 
     """Says everything about a scene."""
     from h5scene.handling.summaries import attached_sizes, json_value, summarize_scenes
 
-    (about,) = summarize_scenes(file, [scene], is_exact=exact)
+    with work_bar("Measuring") as bar:
+        (about,) = summarize_scenes(file, [scene], is_exact=exact, on_progress=bar)
     times = file.times(scene)
     curves = file.curves(scene)
     sizes = attached_sizes(file, scene)
@@ -212,6 +216,9 @@ def _about_field(
         facts.append(("frames", f"{frames}, {about.frame_count:,} in all"))
         if about.frame_count:
             facts.append(("values", _size_line(about.size)))
+        if about.objects.value_bytes:
+            line = f"{_size_line(about.objects)}; what frames share is counted once"
+            facts.append(("further", line))
     description = stored.description if stored else read_attributes(file, scene, name)
     facts += _description_facts(description)
     if about.problem:
@@ -284,6 +291,8 @@ def _frame_facts(
         ("dtype", str(stored.dtype)),
         ("size", f"{size(stored.stored_bytes)} on disk, {size(stored.value_bytes)} in memory"),
     ]
+    if stored.geometry is not None:
+        facts.insert(0, ("geometry", geometry_text(stored.geometry)))
     if rounded:
         facts.append(("rounded", f"by at most {rounded:.2g} of each value"))
     if numbers.finite_count:
@@ -313,6 +322,7 @@ def _frame_json(
         "stored_bytes": stored.stored_bytes,
         "value_bytes": stored.value_bytes,
         "max_relative_error": rounded,
+        "geometry": geometry_json(stored.geometry),
     }
     if numbers is not None:
         for key in ("count", "finite_count", "minimum", "maximum", "mean", "std"):

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from h5scene.cli.common import counted, size
+from h5scene.cli.common import counted, size, work_bar
 from h5scene.cli.tables import is_terminal, print_columns, print_json
 from h5scene.cli.text_safety import printable
 from h5scene.cli.texts import (
@@ -20,6 +21,7 @@ from h5scene.cli.texts import (
 if TYPE_CHECKING:
     from h5scene.handling.summaries import SceneSummary
     from h5scene.scene_file import SceneFile
+    from h5scene.shards import ShardedFile
 
 _MOST = 40
 _TITLES = ("scene", "field", "shape", "dtype", "frames", "on disk", "ratio")
@@ -40,7 +42,7 @@ def command(path: str, is_all: bool, names: bool, exact: bool, as_json: bool) ->
     """Lists the scenes of a file, the fields of a scene, or the frames of a field.
 
     PATH is FILE, FILE/SCENE or FILE/SCENE/FIELD, such as runs.h5/sim_000000/smoke. A number stands
-    for a scene of the series sim: runs.h5/0.
+    for a scene of the series sim: runs.h5/0. The shards of a file are listed as if they were in it.
 
     "on disk" is what the values take in the file, "ratio" how many times less than in memory.
 
@@ -53,10 +55,14 @@ def command(path: str, is_all: bool, names: bool, exact: bool, as_json: bool) ->
     Exit status: 0 listed; 1 something is damaged, and is named, or cannot be read; 2 wrong
     arguments.
     """
-    from h5scene.handling.addresses import find_address, scene_of
+    from h5scene.handling.addresses import find_files, scene_of
     from h5scene.scene_file import SceneFile
+    from h5scene.shards import ShardedFile
 
-    address = find_address(path)
+    address = find_files(path)
+    sharded = ShardedFile(address.file)
+    if not address.parts and sharded.shards:
+        return _list_shards(sharded, is_all=is_all, names=names, exact=exact, as_json=as_json)
     with SceneFile(address.file, "r") as file:
         if not address.parts:
             return _list_file(file, is_all=is_all, names=names, exact=exact, as_json=as_json)
@@ -80,7 +86,8 @@ def _list_file(file: SceneFile, *, is_all: bool, names: bool, exact: bool, as_js
     about = summarize_file(file)
     all_scenes = file.scenes
     shown = all_scenes if is_all or as_json else all_scenes[:_MOST]
-    scenes = summarize_scenes(file, shown, is_exact=exact)
+    with work_bar("Measuring") as bar:
+        scenes = summarize_scenes(file, shown, is_exact=exact, on_progress=bar)
     if as_json:
         print_json(
             {
@@ -99,6 +106,53 @@ def _list_file(file: SceneFile, *, is_all: bool, names: bool, exact: bool, as_js
     left = len(all_scenes) - len(shown)
     if left:
         click.echo(f"… and {counted(left, 'more scene')}, up to {all_scenes[-1]}; --all lists them")
+    return _status(scenes)
+
+
+def _list_shards(
+    sharded: ShardedFile, *, is_all: bool, names: bool, exact: bool, as_json: bool
+) -> int:
+    """Lists the scenes of a file and its shards."""
+    from h5scene.handling.summaries import summarize_scenes
+    from h5scene.scene_file import SceneFile
+
+    places = sharded.scenes()
+    if names:
+        print_names(places)
+        return 0
+    shown = list(places) if is_all or as_json else list(places)[:_MOST]
+    by_file: dict[str, list[str]] = {}
+    for scene in shown:
+        by_file.setdefault(places[scene], []).append(scene)
+    summaries: dict[str, SceneSummary] = {}
+    for path, chosen in by_file.items():
+        with SceneFile(path, "r") as file:
+            summaries |= {one.name: one for one in summarize_scenes(file, chosen, is_exact=exact)}
+    scenes = [summaries[scene] for scene in shown]
+    files = [path for path in (sharded.path, *sharded.shards) if Path(path).exists()]
+    size_bytes = sum(Path(path).stat().st_size for path in files)
+    if as_json:
+        print_json(
+            {
+                "file": sharded.path,
+                "size_bytes": size_bytes,
+                "scene_count": len(places),
+                "shards": list(sharded.shards),
+                "scenes": [{**scene_json(one), "in": places[one.name]} for one in scenes],
+            }
+        )
+        return _status(scenes)
+    click.echo(
+        f"{sharded.path}: {counted(len(places), 'scene')} in "
+        f"{'the file and ' if sharded.path in files else ''}"
+        f"{counted(len(sharded.shards), 'shard')}, {size(size_bytes)}"
+    )
+    if scenes:
+        click.echo()
+        print_scenes(scenes)
+    left = len(places) - len(shown)
+    if left:
+        click.echo(f"… and {counted(left, 'more scene')}, up to {max(places)}; --all lists them")
     return _status(scenes)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from h5scene.cli.common import counted, work_bar
-from h5scene.cli.drawing import chosen_fields, chosen_frames, use_extra, view_of, view_options
+from h5scene.cli.drawing import find_drawing, use_extra, view_of, view_options
 from h5scene.cli.text_safety import printable
 
 if TYPE_CHECKING:
@@ -50,57 +50,38 @@ def command(
     Exit status: 0 made; 1 something does not exist or cannot be read or written; 2 wrong arguments;
     130 interrupted, and there is no new file.
     """
-    from h5scene.handling.addresses import find_address, scene_of
-    from h5scene.scene_file import SceneFile
-
-    address = find_address(path)
-    if len(address.parts) == 2 and not fields:
-        fields = (address.parts[1],)
-    elif len(address.parts) != 1:
-        raise click.UsageError(f"{path} is no scene; give FILE/SCENE, such as runs.h5/sim_000000")
-    with SceneFile(address.file, "r") as file:
-        scene = scene_of(file, address.parts[0])
-        where = f"{file.path}/{scene}"
-        known = chosen_fields(file, scene, fields)
-        shown = chosen_frames(known, frames, where)
-        times = file.times(scene)
-    target = output or f"{scene}.mp4"
+    drawing = find_drawing(path, fields, frames, is_last_enough=False)
+    target = output or f"{drawing.scene}.mp4"
     if Path(target).suffix.lower() not in (".gif", ".mp4"):
         raise click.UsageError(f"{target!r}: a movie ends in .gif or .mp4")
     use_extra("matplotlib", "PIL" if target.lower().endswith(".gif") else "imageio_ffmpeg")
     from h5scene.pictures.movies import pixels_of, write_movie
-    from h5scene.pictures.panels import draw, joined, limits_of, panel
-    from h5scene.scene import Scene
+    from h5scene.pictures.panels import draw, joined, limits_of
 
-    opened = Scene.at(where)
+    count = len(drawing.frames)
     view = view_of(along, position, projection)
-    scale: dict[str, tuple[float, float] | None] = dict.fromkeys(known, limits)
+    scale: dict[str, tuple[float, float] | None] = dict.fromkeys(drawing.fields, limits)
     if limits is None:
         with work_bar("Measuring", is_quiet=quiet) as bar:
-            for i, frame in enumerate(shown):
-                for name in known:
-                    one = panel(opened.read(name, frame=frame), name, frame, None, view)
-                    scale[name] = joined([scale[name], limits_of(one.field)])
+            for i, panels in enumerate(drawing.panels(view)):
+                for name, panel in panels.items():
+                    scale[name] = joined([scale[name], limits_of(panel.field)])
                 if bar is not None:
-                    bar(i + 1, len(shown))
+                    bar(i + 1, count)
     with work_bar("Drawing", is_quiet=quiet) as bar:
 
         def pictures() -> Iterator[Any]:
-            for i, frame in enumerate(shown):
-                row = {
-                    name: [
-                        panel(opened.read(name, frame=frame), name, frame, times.get(frame), view)
-                    ]
-                    for name in known
-                }
+            for i, panels in enumerate(drawing.panels(view)):
+                row = {name: [panel] for name, panel in panels.items()}
                 yield pixels_of(draw(row, scale, is_row=True), dpi)
                 if bar is not None:
-                    bar(i + 1, len(shown))
+                    bar(i + 1, count)
 
         write_movie(target, pictures(), fps)
     click.echo(
         printable(
-            f"Made of {', '.join(known)} of {where}, {counted(len(shown), 'frame')}: {target}"
+            f"Made of {', '.join(drawing.fields)} of {drawing.where}, {counted(count, 'frame')}: "
+            f"{target}"
         )
     )
     return 0

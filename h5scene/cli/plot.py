@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from h5scene.cli.common import work_bar
-from h5scene.cli.drawing import chosen_fields, chosen_frames, use_extra, view_of, view_options
+from h5scene.cli.drawing import find_drawing, use_extra, view_of, view_options
 from h5scene.cli.text_safety import printable
 
 
@@ -46,47 +46,29 @@ def command(
     arguments.
     """
     use_extra("matplotlib")
-    from h5scene.handling.addresses import find_address, scene_of
-    from h5scene.scene_file import SceneFile
-
-    address = find_address(path)
-    if len(address.parts) == 2 and not fields:
-        fields = (address.parts[1],)
-    elif len(address.parts) != 1:
-        raise click.UsageError(f"{path} is no scene; give FILE/SCENE, such as runs.h5/sim_000000")
     view = view_of(along, position, projection)
-    with SceneFile(address.file, "r") as file:
-        scene = scene_of(file, address.parts[0])
-        where = f"{file.path}/{scene}"
-        known = chosen_fields(file, scene, fields)
-        shown = chosen_frames(known, frames, where)
-        if frames is None:
-            shown = shown[-1:]
-        times = file.times(scene)
-    from h5scene.pictures.panels import MOST_PANELS, draw, panel
+    drawing = find_drawing(path, fields, frames, is_last_enough=True)
+    from h5scene.pictures.panels import MOST_PANELS, draw
 
-    if len(shown) * len(known) > MOST_PANELS:
+    count = len(drawing.frames)
+    if count * len(drawing.fields) > MOST_PANELS:
         raise click.UsageError(
-            f"{len(shown)} frames of {len(known)} fields are too many for one picture; choose some "
-            "with --frames, or make a movie with h5scene movie"
+            f"{count} frames of {len(drawing.fields)} fields are too many for one picture; choose "
+            "some with --frames, or make a movie with h5scene movie"
         )
-    from h5scene.scene import Scene
-
-    opened = Scene.at(where)
+    rows: dict[str, list[Any]] = {name: [] for name in drawing.fields}
     with work_bar("Reading") as bar:
-        rows: dict[str, list[Any]] = {name: [] for name in known}
-        for i, frame in enumerate(shown):
-            for name in known:
-                field = opened.read(name, frame=frame)
-                rows[name].append(panel(field, name, frame, times.get(frame), view))
+        for i, panels in enumerate(drawing.panels(view)):
+            for name, panel in panels.items():
+                rows[name].append(panel)
             if bar is not None:
-                bar(i + 1, len(shown))
-    scale = dict.fromkeys(known, limits) if limits else None
-    figure = draw(rows, scale, is_row=len(shown) == 1)
-    target = output or f"{scene}.png"
+                bar(i + 1, count)
+    scale = dict.fromkeys(drawing.fields, limits) if limits else None
+    figure = draw(rows, scale, is_row=count == 1)
+    target = output or f"{drawing.scene}.png"
     try:
         figure.savefig(target, dpi=dpi, bbox_inches="tight")
     except (OSError, ValueError) as error:  # ValueError: a format that Matplotlib does not know
         raise click.ClickException(f"cannot write {target}: {error}") from error
-    click.echo(printable(f"Drawn {', '.join(known)} of {where}: {target}"))
+    click.echo(printable(f"Drawn {', '.join(drawing.fields)} of {drawing.where}: {target}"))
     return 0

@@ -11,6 +11,7 @@ from h5scene.cli.text_safety import printable
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from h5scene.handling.stored_objects import ObjectSummary
     from h5scene.handling.summaries import FieldSummary, FileSummary, SceneSummary, StoredSize
 
 
@@ -22,8 +23,8 @@ def field_row(field: FieldSummary) -> list[str]:
         shape or ("()" if field.dtype else ""),
         field.dtype or "",
         frame_text(field.frame_count, field.first_frame, field.last_frame),
-        size_text(field.size) if field.frame_count else "",
-        ratio_text(field.size),
+        size_text(field.whole_size) if field.frame_count else "",
+        ratio_text(field.whole_size),
     ]
 
 
@@ -95,6 +96,25 @@ def boundary_text(boundary: Any) -> str:
     return f"{kind} ({inner})"
 
 
+def geometry_text(geometry: ObjectSummary) -> str:
+    """Returns what a geometry is: `mesh, cells=96, vertices=120, 3.1 kB on disk`."""
+    elements = [f"{name}={count:,}" for name, count in geometry.elements.items()]
+    room = f"{size(geometry.stored_bytes)} on disk" if geometry.value_bytes else "no arrays"
+    return ", ".join([geometry.kind.replace("_", " "), *elements, room])
+
+
+def geometry_json(geometry: ObjectSummary | None) -> dict[str, Any] | None:
+    """Returns a geometry as JSON values."""
+    if geometry is None:
+        return None
+    return {
+        "kind": geometry.kind,
+        "elements": geometry.elements,
+        "stored_bytes": geometry.stored_bytes,
+        "value_bytes": geometry.value_bytes,
+    }
+
+
 def file_json(file: FileSummary) -> dict[str, Any]:
     """Returns a file as JSON values."""
     return {
@@ -134,6 +154,7 @@ def field_json(field: FieldSummary) -> dict[str, Any]:
         "last_frame": field.last_frame,
         "stored_bytes": field.size.stored_bytes,
         "value_bytes": field.size.value_bytes,
+        "object_bytes": field.objects.stored_bytes,
         "is_exact": field.size.is_exact,
         "problem": field.problem,
     }

@@ -26,7 +26,8 @@ from h5scene.cluster.ranks import (
     own_communicator,
     tried,
 )
-from h5scene.cluster.tiling import Block, Place, Tiling, tiling
+from h5scene.cluster.rows import Block, Place
+from h5scene.cluster.tiling import Tiling, tiling
 from h5scene.errors import InvalidInputError
 from h5scene.format import names
 from h5scene.format.chunks import write_array

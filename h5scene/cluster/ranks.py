@@ -87,6 +87,8 @@ def everyones(own: Any, step: str, make: Callable[[], T]) -> list[T]:
 def agreed(outcomes: list[Outcome], step: str) -> list[Any]:
     """Returns what all ranks made; raises as `everyones` does."""
     for rank, outcome in enumerate(outcomes):
+        if outcome.step != step and outcome.error is not None:
+            raise outcome.error
         if outcome.step != step:
             raise RankError(
                 f"the ranks do different things: rank {rank} is at {outcome.step!r}, others at "

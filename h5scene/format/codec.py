@@ -16,7 +16,7 @@ from h5scene.errors import CorruptDataError, InvalidInputError, UnsupportedField
 from h5scene.format import layout
 from h5scene.format.chunks import MAX_ITEM_BYTES, write_array
 from h5scene.format.descriptions import Member, check_axes, join_boundary, read_description
-from h5scene.format.groups import check_mark, read_attribute, set_text
+from h5scene.format.groups import check_mark, create, describe, read_attribute
 from h5scene.format.json_values import dump_json
 from h5scene.format.objects import read_object, write_object
 from h5scene.format.readings import Reading, new_array, read_array, read_into, shape_of_numbers
@@ -67,10 +67,7 @@ def write_frame(
     """
     parent, name = field, link
     if members:
-        group_id = h5py.h5g.create(field.id, link.encode())
-        set_text(group_id, layout.KIND_ATTR, layout.FRAME_KIND)
-        set_text(group_id, layout.ENCODING_ATTR, layout.ENCODING_VERSION)
-        parent, name = h5py.Group(group_id), layout.VALUES_DATASET
+        parent, name = create(field, link, layout.FRAME_KIND), layout.VALUES_DATASET
         for key, member in members.items():
             if not isinstance(member, ObjectRecord):
                 write_array(parent, key, member, compression, workers=workers)
@@ -86,7 +83,7 @@ def write_frame(
     if error is not None:
         parent[name].attrs[layout.MAX_RELATIVE_ERROR_ATTR] = error
     if attributes:
-        field[link].attrs.update(attributes)
+        describe(field[link], attributes)
 
 
 ReadObject: TypeAlias = "Callable[[h5py.Group], ObjectRecord]"

@@ -166,6 +166,11 @@ def may_be_listed(link: str) -> bool:
     return link.isprintable() and link not in ("", ".", "..") and not {"/", "\\"} & set(link)
 
 
+def may_be_used(link: str) -> bool:
+    """Whether a name found in a file can be that of a scene or field."""
+    return may_be_listed(link) and not link.startswith(layout.RESERVED_PREFIX)
+
+
 def attached_file_link(name: str) -> str:
     """Returns `name`, a path relative to the scene such as `src/plume.py`, which can be attached.
 

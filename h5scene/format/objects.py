@@ -19,6 +19,8 @@ from h5scene.errors import CorruptDataError, FormatError, H5SceneError, Unsuppor
 from h5scene.format import layout
 from h5scene.format.chunks import write_array
 from h5scene.format.groups import (
+    create,
+    describe,
     has_member,
     link_names,
     major,
@@ -68,23 +70,19 @@ def write_object(
         workers: Number of threads to compress with.
         stored: Paths of arrays that are in the file already, by their digests; these get a link.
     """
-    group_id = h5py.h5g.create(parent.id, name.encode())
-    group = h5py.Group(group_id)
-    set_text(group_id, layout.KIND_ATTR, record.kind)
-    set_text(group_id, layout.ENCODING_ATTR, layout.ENCODING_VERSION)
-    for key, value in record.attrs.items():
-        set_text(group_id, key, dump_json(value, key))
+    group = create(parent, name, record.kind)
+    describe(group, {key: dump_json(value, key) for key, value in record.attrs.items()})
     for key, part in record.parts.items():
         if isinstance(part, ObjectRecord):
             write_object(group, key, part, compression, workers=workers, stored=stored)
             continue
         path = stored.get(record.part_digests[key]) if stored else None
         if path is not None:
-            group_id.links.create_hard(key.encode(), group.file["/"].id, path.encode())
+            group.id.links.create_hard(key.encode(), group.file["/"].id, path.encode())
             continue
         array = without_repetition(part.data)
         write_array(group, key, array, compression, workers=workers)
-        dataset = h5py.h5d.open(group_id, key.encode())
+        dataset = h5py.h5d.open(group.id, key.encode())
         set_text(dataset, layout.DIMS_ATTR, _dims_text(part.dims))
         if array.shape != part.data.shape:
             set_text(dataset, layout.SIZES_ATTR, dump_json(list(part.data.shape), key))

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import h5py
-
 from h5scene.errors import CorruptDataError, InvalidNameError
 from h5scene.format import layout
 from h5scene.format.attached_files import read_bytes, write_bytes
-from h5scene.format.groups import put_json, read_attribute, text_names
+from h5scene.format.groups import put_json, text_names
 from h5scene.format.json_values import dump_json, is_json, load_json
+from h5scene.store.gate import text_attribute
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+
+    import h5py
 
 
 def property_texts(properties: Mapping[str, Any]) -> dict[str, str]:
@@ -98,14 +99,10 @@ def _read_attributes(scene: h5py.Group) -> dict[str, str]:
 
 def _read_attribute(scene: h5py.Group, name: str) -> str | None:
     """Returns the JSON text in an attribute; `None` for none, and for those of somebody else."""
-    if name in layout.SCENE_ATTRS or name not in scene.attrs:
+    if name in layout.SCENE_ATTRS:
         return None
-    attribute = scene.attrs.get_id(name)
-    # Not before its type is known: h5py trusts some types more than a shared file deserves.
-    if attribute.get_type().get_class() != h5py.h5t.STRING or attribute.shape != ():
-        return None
-    text = read_attribute(scene, name)
-    return text if is_json(text) else None
+    text = text_attribute(scene.id, name.encode())
+    return text if text is not None and is_json(text) else None
 
 
 def _may_be_attribute(name: str) -> bool:

@@ -89,13 +89,20 @@ class SceneTree:
 
     def scene_names(self) -> tuple[str, ...]:
         """Returns the names of all scenes, sorted."""
-        return tuple(sorted(link for link in groups.link_names(self.h5) if self.has_scene(link)))
+        known = [link for link in groups.link_names(self.h5) if ("scene", link) in self._cache]
+        found = groups.links_of_kind(
+            self.h5,
+            layout.SCENE_KIND,
+            lambda link: ("scene", link) not in self._cache and names.may_be_used(link),
+        )
+        self._cache.update((("scene", scene), True) for scene in found)
+        return tuple(sorted((*known, *found)))
 
     def has_scene(self, scene: str) -> bool:
         """Whether there is a scene of this name; false when something else has the name."""
         key = ("scene", scene)
         if key not in self._cache:
-            if not names.may_be_listed(scene) or scene.startswith(layout.RESERVED_PREFIX):
+            if not names.may_be_used(scene):
                 return False
             if groups.member_kind(self.h5, scene) != layout.SCENE_KIND:
                 return False
@@ -131,7 +138,7 @@ class SceneTree:
 
     def create_scene(self, scene: str) -> None:
         """Creates an empty scene, which must not exist."""
-        groups.mark(self.h5.create_group(scene), layout.SCENE_KIND)
+        groups.create(self.h5, scene, layout.SCENE_KIND)
         self._cache["scene", scene] = True
 
     def remove_scene(self, scene: str) -> None:
@@ -148,15 +155,7 @@ class SceneTree:
 
     def fieldnames(self, scene: str) -> tuple[str, ...]:
         """Returns the names of the fields of a scene, sorted."""
-        group = self.scene(scene)
-        found = groups.text_names(group)
-        links = (
-            link
-            for link in found
-            if not link.startswith(layout.RESERVED_PREFIX) and names.may_be_listed(link)
-        )
-        kinds = {link: groups.member_kind(group, link) for link in links}
-        return tuple(sorted(link for link, kind in kinds.items() if kind == layout.FIELD_KIND))
+        return groups.links_of_kind(self.scene(scene), layout.FIELD_KIND, names.may_be_used)
 
     def fields_of(self, scene: str, structure: str) -> tuple[str, ...]:
         """Returns the given names of the fields that are members of a structure, sorted.
@@ -267,11 +266,9 @@ class SceneTree:
                     del self.h5[frame_path]
         else:
             is_first = True
-            field = self.h5.create_group(path)
-            groups.mark(field, layout.FIELD_KIND)
-            if planned.name != link:
-                field.attrs[layout.NAME_ATTR] = planned.name
-            field.attrs.update(attributes)
+            field = groups.create(self.h5, path, layout.FIELD_KIND)
+            given = {layout.NAME_ATTR: planned.name} if planned.name != link else {}
+            groups.describe(field, {**given, **attributes})
             attributes = {}
             self._cache["description", planned.scene, link] = planned.description
             self._cache["spelling", planned.scene, link] = planned.name

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from h5scene.errors import InvalidInputError, NotFoundError
 from h5scene.format.names import frame_of_link, numbered_scene
-from h5scene.paths import HDF5_SUFFIXES, scene_file_path
+from h5scene.paths import HDF5_SUFFIXES, SHARDS_SUFFIX, scene_file_path
+from h5scene.shards import ShardedFile
 
 if TYPE_CHECKING:
     from h5scene.scene_file import SceneFile
@@ -34,19 +35,57 @@ class Address:
 def find_address(text: str | os.PathLike[str]) -> Address:
     """Returns the address of something in a file that exists.
 
-    The file ends where a path names a file, with or without its suffix.
+    The file ends where a path names a file, with or without its suffix, or one of which there are
+    shards. What stands in a shard has the address of the shard.
 
     Raises:
-        NotFoundError: No part of the path is a file.
+        NotFoundError: No part of the path is a file, or what is named as a whole is in shards.
+    """
+    found = find_files(text)
+    if not Path(found.file).is_file():
+        raise NotFoundError(
+            f"there are only shards of {found.file}; name a scene in it, or one of the shards in "
+            f"{found.file}{SHARDS_SUFFIX}, or merge them",
+            file=found.file,
+        )
+    return found
+
+
+def find_files(text: str | os.PathLike[str]) -> Address:
+    """Returns the address as `find_address`, also of a whole file that exists only as shards.
+
+    Raises:
+        NotFoundError: No part of the path is a file, and there are no shards of one.
     """
     path, parts = os.path.expanduser(os.fspath(text)), list[str]()
     while path:
-        for candidate in (path, path.rstrip("/") + HDF5_SUFFIXES[0]):
+        for candidate in (path, path.rstrip("/") + HDF5_SUFFIXES[0], _of_shards(path)):
+            sharded = ShardedFile(candidate) if candidate.endswith(HDF5_SUFFIXES) else None
+            if sharded is not None and sharded.shards:
+                return _in_shards(sharded, tuple(parts))
             if Path(candidate).is_file():
                 return Address(candidate, tuple(parts))
         path, _, name = path.rstrip("/").rpartition("/")
         parts.insert(0, name)
     raise NotFoundError(f"no scene file {os.fspath(text)}; check the path", file=os.fspath(text))
+
+
+def _of_shards(path: str) -> str:
+    """Returns the path of the file whose shards a directory may hold."""
+    return path.rstrip("/").removesuffix(SHARDS_SUFFIX)
+
+
+def _in_shards(sharded: ShardedFile, parts: tuple[str, ...]) -> Address:
+    """Returns the address of something in a file or its shards."""
+    if not parts:
+        return Address(sharded.path)
+    scene, *others = parts
+    scenes = [scene]
+    if scene.isascii() and scene.isdecimal() and len(scene) < 18:
+        scenes.append(numbered_scene("sim", int(scene)))
+    files = [sharded.file_of(name) for name in scenes]
+    place = next((file for file in files if file != sharded.path), sharded.path)
+    return Address(place, (scene, *others))
 
 
 def target_address(text: str | os.PathLike[str]) -> Address:

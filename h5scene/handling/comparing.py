@@ -7,9 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from h5scene.errors import FieldNotFoundError, FrameNotFoundError, InvalidInputError
-from h5scene.format import names
+from h5scene.errors import (
+    BusyError,
+    FieldNotFoundError,
+    FrameNotFoundError,
+    InvalidInputError,
+)
+from h5scene.format import codec, names
 from h5scene.handling.addresses import Address, find_address, frame_of, scene_of
+from h5scene.handling.hdf5_trees import slabs
 from h5scene.interop import stored
 from h5scene.record import TensorRecord, same_bits
 from h5scene.scene_file import SceneFile
@@ -18,8 +24,11 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Iterator, Mapping
 
+    from h5scene.format.tree import SceneTree
     from h5scene.record import Array, FieldRecord
 
+_PART_BYTES = 64 << 20
+_BLOCK_VALUES = 1 << 20
 _LEVELS = ("file", "scene", "field", "frame")
 
 
@@ -62,8 +71,8 @@ def compare(
     """Returns what differs between two files, scenes, fields or frames; nothing if all is the same.
 
     Without tolerances every bit counts. With them, numbers of fields and curves are the same where
-    `|a - b| <= atol + rtol * |b|`, NaN is the same as NaN, and dtypes may differ. Takes the memory
-    of one frame of each.
+    `|a - b| <= atol + rtol * |b|`, NaN is the same as NaN, and dtypes may differ. Frames
+    are read in parts of at most 64 MiB.
 
     Args:
         a: A path such as `a.h5`, `a.h5/sim_000000`, `a.h5/sim_000000/smoke` or
@@ -77,6 +86,7 @@ def compare(
     Raises:
         InvalidInputError: The paths are of different levels, or a tolerance is negative.
         NotFoundError: One of them does not exist.
+        BusyError: A frame changes while it is compared.
         H5SceneError: As reading raises.
 
     Example:
@@ -183,14 +193,18 @@ class _Comparison:
     def _frames(
         self, scenes: tuple[str, str], fields: tuple[str, str], frames: tuple[int, int], where: str
     ) -> Iterator[Difference]:
+        sides = tuple(zip((self.ours, self.theirs), scenes, fields, frames, strict=True))
         try:
-            a = self.ours.read_frame(scenes[0], fields[0], frames[0])
-            b = self.theirs.read_frame(scenes[1], fields[1], frames[1])
+            a, b = (_frame_or_outline(*side) for side in sides)
+            values = self._values(a, b, sides, where)
         except (FieldNotFoundError, FrameNotFoundError):
             if where:
                 return  # somebody removed it meanwhile
             raise
-        yield from self._records(a, b, where)
+        if (a.description, a.geometry, a.structure) != (b.description, b.geometry, b.structure):
+            yield Difference(where, "description", _description_difference(a, b))
+        if values is not None:
+            yield values
         errors = (
             self.ours.max_relative_error(scenes[0], fields[0], frames[0]),
             self.theirs.max_relative_error(scenes[1], fields[1], frames[1]),
@@ -199,47 +213,44 @@ class _Comparison:
             text = f"values were rounded by at most {errors[0]:g} and {errors[1]:g} of themselves"
             yield Difference(where, "description", text)
 
+    def _values(
+        self,
+        a: FieldRecord,
+        b: FieldRecord,
+        sides: tuple[tuple[SceneFile, str, str, int], ...],
+        where: str,
+    ) -> Difference | None:
+        """Returns how the values of two frames differ, which may be outlines."""
+        x, y = a.values, b.values
+        if max(x.nbytes, y.nbytes) <= _PART_BYTES:
+            return self._numbers(x, y, where, "values")
+        found = _form_difference(x, y, where, "values", is_tolerant=self._is_tolerant)
+        if found is not None:
+            return found
+        apart = _Apart(self.rtol, self.atol)
+        dims = [[dim.name for dim in one.description.dims] for one in (a, b)]
+        for slab in slabs(x.shape, max(x.itemsize, y.itemsize), _PART_BYTES):
+            ours, theirs = (
+                file.read_values(scene, name, frame, dict(zip(known, slab, strict=True)))
+                for (file, scene, name, frame), known in zip(sides, dims, strict=True)
+            )
+            if ours.shape != theirs.shape:
+                raise BusyError(f"frames of {sides[0][0].path} change meanwhile; try again")
+            apart.add(ours, theirs)
+        return apart.difference(where, "values")
+
     @property
     def _is_tolerant(self) -> bool:
         return self.rtol > 0 or self.atol > 0
 
-    def _records(self, a: FieldRecord, b: FieldRecord, where: str) -> Iterator[Difference]:
-        """Yields how two frames differ: in their numbers, or in what is said about these."""
-        if replace(a, values=b.values) != b:
-            yield Difference(where, "description", _description_difference(a, b))
-        difference = self._numbers(a.values, b.values, where, "values")
-        if difference is not None:
-            yield difference
-
     def _numbers(self, a: Array, b: Array, where: str, kind: str) -> Difference | None:
         """Returns how two arrays differ; `None` if they do not."""
-        if a.shape != b.shape:
-            return Difference(where, kind, f"shapes {a.shape} and {b.shape}")
-        if same_bits(a, b):
-            return None
-        if a.dtype != b.dtype and not self._is_tolerant:
-            return Difference(where, kind, f"dtypes {a.dtype} and {b.dtype}")
-        wide = np.complex128 if "c" in (a.dtype.kind, b.dtype.kind) else np.float64
-        if {a.dtype.kind, b.dtype.kind} <= set("biu") and max(a.itemsize, b.itemsize) == 8:
-            wide = np.longdouble  # float64 does not tell all of them apart
-        x, y = np.asarray(a, wide), np.asarray(b, wide)
-        with np.errstate(all="ignore"):
-            apart = np.abs(x - y)
-            is_equal = (x == y) | (np.isnan(x) & np.isnan(y))
-            apart[is_equal] = 0
-            limit = self.atol + self.rtol * np.abs(y)
-            is_apart = ~is_equal & ~(apart <= limit) if self._is_tolerant else ~is_equal
-            relative = np.where(is_equal, 0, apart / np.abs(y))
-        count = int(np.count_nonzero(is_apart))
-        if not count and self._is_tolerant:
-            return None
-        if not count:
-            return Difference(where, kind, "bits of NaNs or signs of zeros differ", 0.0, 0.0, 0)
-        largest, part = float(np.max(apart)), float(np.max(relative))
-        message = (
-            f"{count:,} of {a.size:,} values differ, by up to {largest:.6g} ({part:.3g} relative)"
-        )
-        return Difference(where, kind, message, largest, part, count)
+        found = _form_difference(a, b, where, kind, is_tolerant=self._is_tolerant)
+        if found is not None:
+            return found
+        apart = _Apart(self.rtol, self.atol)
+        apart.add(a, b)
+        return apart.difference(where, kind)
 
     def _properties(self, a: str, b: str, where: str) -> Iterator[Difference]:
         ours, theirs = self.ours.properties(a), self.theirs.properties(b)
@@ -298,6 +309,83 @@ class _Comparison:
                 found = self._numbers(values, theirs[key], f"{where}/{key}", "array")
                 if found is not None:
                     yield found
+
+
+@dataclass
+class _Apart:
+    """How far the numbers of two arrays are apart, part by part."""
+
+    rtol: float
+    atol: float
+    size: int = 0
+    count: int = 0
+    largest: float = 0.0
+    part: float = 0.0
+    has_other_bits: bool = False
+
+    def add(self, a: Array, b: Array) -> None:
+        """Compares two arrays of one shape."""
+        self.size += a.size
+        if same_bits(a, b):
+            return
+        self.has_other_bits = True
+        x, y = a.reshape(-1), b.reshape(-1)
+        for start in range(0, a.size, _BLOCK_VALUES):
+            self._add_block(x[start : start + _BLOCK_VALUES], y[start : start + _BLOCK_VALUES])
+
+    def _add_block(self, a: Array, b: Array) -> None:
+        """Compares as many numbers as may be held several times, in a wider type."""
+        wide = np.complex128 if "c" in (a.dtype.kind, b.dtype.kind) else np.float64
+        if {a.dtype.kind, b.dtype.kind} <= set("biu") and max(a.itemsize, b.itemsize) == 8:
+            wide = np.longdouble  # float64 does not tell all of them apart
+        x, y = np.asarray(a, wide), np.asarray(b, wide)
+        with np.errstate(all="ignore"):
+            apart = np.abs(x - y)
+            is_equal = (x == y) | (np.isnan(x) & np.isnan(y))
+            apart[is_equal] = 0
+            is_apart = ~is_equal
+            if self.rtol > 0 or self.atol > 0:
+                is_apart &= ~(apart <= self.atol + self.rtol * np.abs(y))
+            relative = np.where(is_equal, 0, apart / np.abs(y))
+            # Where one is NaN, so is the largest difference.
+            self.largest = float(np.maximum(self.largest, np.max(apart)))
+            self.part = float(np.maximum(self.part, np.max(relative)))
+        self.count += int(np.count_nonzero(is_apart))
+
+    def difference(self, where: str, kind: str) -> Difference | None:
+        """Returns how all of them differ; `None` if they do not."""
+        if not self.count:
+            if not self.has_other_bits or self.rtol > 0 or self.atol > 0:
+                return None
+            return Difference(where, kind, "bits of NaNs or signs of zeros differ", 0.0, 0.0, 0)
+        message = (
+            f"{self.count:,} of {self.size:,} values differ, by up to {self.largest:.6g} "
+            f"({self.part:.3g} relative)"
+        )
+        return Difference(where, kind, message, self.largest, self.part, self.count)
+
+
+def _frame_or_outline(file: SceneFile, scene: str, name: str, frame: int) -> FieldRecord:
+    """Returns one frame; zeros that take no memory as its values where these are many."""
+
+    def read(tree: SceneTree) -> FieldRecord:
+        opened = tree.open_frame(scene, name, frame)
+        if opened.record.values.nbytes > _PART_BYTES:
+            return opened.record
+        return replace(opened.record, values=codec.read_region(opened, {}, workers=file._workers))
+
+    return file._read(read, scene)
+
+
+def _form_difference(
+    a: Array, b: Array, where: str, kind: str, *, is_tolerant: bool
+) -> Difference | None:
+    """Returns how the shapes or dtypes of two arrays differ; `None` if they do not."""
+    if a.shape != b.shape:
+        return Difference(where, kind, f"shapes {a.shape} and {b.shape}")
+    if a.dtype != b.dtype and not is_tolerant:
+        return Difference(where, kind, f"dtypes {a.dtype} and {b.dtype}")
+    return None
 
 
 def _only_in_one(ours: Any, theirs: Any, prefix: str, what: str) -> Iterator[Difference]:

@@ -177,7 +177,7 @@ def _move_chunks(source: Any, target: Any) -> None:
 def _move_bytes(source: Any, target: Any) -> None:
     """Moves the values of a contiguous dataset, whatever they are."""
     kind, shape = source.get_type(), source.shape
-    for region in _slabs(shape, kind.get_size()):
+    for region in slabs(shape, kind.get_size(), _COMPARED_BYTES):
         interruption_point()
         ranges = [range(size)[part] for size, part in zip(shape, region, strict=True)]
         counts = tuple(map(len, ranges))
@@ -410,7 +410,7 @@ def check_values(a: Any, b: Any, where: str, *, workers: int = 1) -> None:
             raise CorruptDataError(f"the copy of {where} has other values")
         return
     x, y = (check_dataset(one, TRUSTED) for one in (a, b))
-    for region in _slabs(shape, a.dtype.itemsize):
+    for region in slabs(shape, a.dtype.itemsize, _COMPARED_BYTES):
         interruption_point()
         values = read_array(x, region, workers=workers)
         if not same_bits(values, read_array(y, region, workers=workers)):
@@ -434,16 +434,18 @@ def _same_other_data(a: Any, b: Any, kind: Any) -> bool:
     return same_bits(x, y)
 
 
-def _slabs(shape: tuple[int, ...], itemsize_bytes: int) -> Iterator[tuple[slice, ...]]:
-    """Yields regions that cover an array, none of them larger than is compared at a time."""
-    if math.prod(shape) * itemsize_bytes <= _COMPARED_BYTES:
+def slabs(
+    shape: tuple[int, ...], itemsize_bytes: int, most_bytes: int
+) -> Iterator[tuple[slice, ...]]:
+    """Yields regions that cover an array, none of them larger than this."""
+    if math.prod(shape) * itemsize_bytes <= most_bytes:
         yield tuple(slice(None) for _ in shape)
         return
     # The first axes one by one, until the rest is small enough.
     axis, rest = 0, list(shape)
-    while axis < len(shape) - 1 and math.prod(shape[axis + 1 :]) * itemsize_bytes > _COMPARED_BYTES:
+    while axis < len(shape) - 1 and math.prod(shape[axis + 1 :]) * itemsize_bytes > most_bytes:
         axis += 1
-    step = max(_COMPARED_BYTES // (math.prod(rest[axis + 1 :]) * itemsize_bytes), 1)
+    step = max(most_bytes // (math.prod(rest[axis + 1 :]) * itemsize_bytes), 1)
     for outer in itertools.product(*map(range, shape[:axis])):
         for start in range(0, shape[axis], step):
             head = tuple(slice(i, i + 1) for i in outer)

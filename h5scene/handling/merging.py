@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+from h5scene.dask_tasks import checked_client, on_workers
 from h5scene.errors import (
     AlreadyExistsError,
     BusyError,
@@ -31,7 +32,7 @@ from h5scene.scene_file import DEFAULT_LOCK_TIMEOUT_S, SceneFile
 from h5scene.store import is_being_written, only_merger, open_store
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     import h5py
 
@@ -102,7 +103,8 @@ def merge(
         verify: Whether to read all that was merged again, and compare it with the inputs.
         durability: See `SceneFile`.
         lock_timeout_s: How long to wait for others that write to the file, in seconds.
-        client: A `dask.distributed.Client` whose workers verify; this process by default.
+        client: A `dask.distributed.Client` whose workers verify while this process goes on to
+            copy. They must see the files under the same paths.
         on_progress: Called with how many bytes of the inputs are done, of how many.
 
     Durability:
@@ -122,6 +124,8 @@ def merge(
     """
     if ids not in ("keep", "renumber"):
         raise InvalidInputError(f"ids must be 'keep' or 'renumber', not {ids!r}")
+    if client is not None:
+        checked_client(client)
     start_s = time.monotonic()
     path = scene_file_path(output)
     files, directories = _input_files(inputs, path)
@@ -135,9 +139,7 @@ def merge(
         if merger.sources:
             merger.open(stack)
         removed = []
-        for source in merger.sources:
-            merger.copy(source)
-            is_whole = not (move or verify) or merger.verify(source, client)
+        for source, is_whole in merger.merged(verify or move, client):
             if move and is_whole and merger.remove(source):
                 removed.append(source.path)
     for directory in directories if removed else ():
@@ -436,20 +438,62 @@ class _Merger:
 
     # --- afterwards -------------------------------------------------------------------------------
 
-    def verify(self, source: _Source, client: Any) -> bool:
-        """Whether all scenes of an input are in the target, to the last bit."""
-        merged = [scene for scene in source.scenes if (source.path, scene) in self.report.scenes]
-        tasks = [
-            CopiedScene(source.path, scene, self._path, self.report.scenes[source.path, scene])
-            for scene in merged
+    def merged(self, verifies: bool, client: Any) -> Iterator[tuple[_Source, bool]]:
+        """Copies all inputs, and yields each, with whether all of it is in the target.
+
+        To the last bit, if that is verified: here, or by workers while the next ones are copied.
+        """
+        if not verifies:
+            for source in self.sources:
+                self.copy(source)
+                yield source, True
+            return
+        verdicts: Iterator[tuple[str | None, int]]
+        sent: list[tuple[_Source, CopiedScene]] = []
+        found: dict[str, list[bool]] = {}
+        counts: dict[str, int] = {}
+
+        def tasks() -> Iterator[tuple[CopiedScene]]:
+            for source in self.sources:
+                self.copy(source)
+                copied = self._copied(source)
+                found[source.path], counts[source.path] = [], len(copied)
+                for one in copied:
+                    sent.append((source, one))
+                    yield (one,)
+
+        if client is None:
+            verdicts = ((verify_scene(*task), number) for number, task in enumerate(tasks()))
+        else:
+            verdicts = on_workers(client, verify_scene, tasks())
+        for verdict, number in verdicts:
+            source, copied = sent[number]
+            right = found[source.path]
+            right.append(self._is_right(copied, verdict))
+            if len(right) == counts[source.path]:
+                yield source, self._is_whole(source, right)
+        for source in self.sources:
+            if not counts[source.path]:
+                yield source, self._is_whole(source, [])
+
+    def _copied(self, source: _Source) -> list[CopiedScene]:
+        """Returns the scenes of an input that are in the target."""
+        places = {scene: self.report.scenes.get((source.path, scene)) for scene in source.scenes}
+        return [
+            CopiedScene(source.path, scene, self._path, name)
+            for scene, name in places.items()
+            if name is not None
         ]
-        verdicts = map(verify_scene, tasks) if client is None else verify_with(client, tasks)
-        is_right = len(merged) == len(source.scenes)
-        for scene, verdict in zip(merged, verdicts, strict=True):
-            if verdict is not None:
-                self.report.problems[f"{source.path}/{scene}"] = f"merged, but {verdict}"
-                is_right = False
-        return is_right
+
+    def _is_right(self, copied: CopiedScene, verdict: str | None) -> bool:
+        """Notes what is wrong with a copy; returns whether nothing is."""
+        if verdict is not None:
+            self.report.problems[f"{copied.source}/{copied.scene}"] = f"merged, but {verdict}"
+        return verdict is None
+
+    def _is_whole(self, source: _Source, right: Sequence[bool]) -> bool:
+        """Whether all scenes of an input are in the target, after these were verified."""
+        return all(right) and len(right) == len(source.scenes)
 
     def remove(self, source: _Source) -> bool:
         """Removes an input; returns whether it is gone."""
@@ -466,12 +510,6 @@ class _Merger:
             self.report.problems[source.path] = f"merged, but not removed: {error}"
             return False
         return True
-
-
-def verify_with(client: Any, tasks: Sequence[CopiedScene]) -> list[str | None]:
-    """Returns what `verify_scene` says of each scene, asked on the workers of a Dask cluster."""
-    found: list[str | None] = client.gather(client.map(verify_scene, tasks, pure=False))
-    return found
 
 
 def _input_files(

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from h5scene.format import codec, layout
+from h5scene.handling.stored_objects import ObjectSummary, summarize_object
 from h5scene.handling.summaries import read_attributes
 from h5scene.record import STAGGERED
+from h5scene.store.gate import SafeGroup
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -32,6 +34,7 @@ class StoredValues:
         shape: Shape of the values.
         dtype: Their dtype.
         stored_bytes: What they take in the file.
+        geometry: Where they are, if that is an object of the frame.
     """
 
     description: dict[str, Any]
@@ -39,6 +42,7 @@ class StoredValues:
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
     stored_bytes: int
+    geometry: ObjectSummary | None = None
 
     @property
     def value_bytes(self) -> int:
@@ -86,16 +90,21 @@ def stored_values(file: SceneFile, scene: str, name: str, frame: int) -> StoredV
         CorruptDataError: The frame is not what FORMAT.md says.
     """
 
-    def read(tree: Any) -> tuple[tuple[int, ...], np.dtype[Any], int]:
+    def read(
+        tree: Any,
+    ) -> tuple[tuple[int, ...], np.dtype[Any], int, ObjectSummary | None]:
         path, _ = tree.stored_frame(scene, name, frame)
-        dataset = codec.values_of(tree.h5[path])
-        return dataset.shape, dataset.dtype, dataset.id.get_storage_size()
+        group = tree.h5[path]
+        dataset = codec.values_of(group)
+        is_group = isinstance(group, SafeGroup)
+        geometry = summarize_object(group, layout.GEOMETRY_GROUP) if is_group else None
+        return dataset.shape, dataset.dtype, dataset.id.get_storage_size(), geometry
 
     description = read_attributes(file, scene, name, frame)
-    shape, dtype, stored_bytes = file._read(read, scene)
+    shape, dtype, stored_bytes, geometry = file._read(read, scene)
     dims = description.get(layout.DIMS_ATTR)
     known = dims if isinstance(dims, list) and len(dims) == len(shape) else [{} for _ in shape]
-    return StoredValues(description, tuple(known), shape, dtype, stored_bytes)
+    return StoredValues(description, tuple(known), shape, dtype, stored_bytes, geometry)
 
 
 def frame_statistics(

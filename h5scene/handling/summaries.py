@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,8 +18,11 @@ import numpy as np
 from h5scene.errors import CorruptDataError, FormatError
 from h5scene.format import attached_files, groups, layout, names, plain_arrays, properties
 from h5scene.format.json_values import load_json
+from h5scene.handling.stored_objects import CountedObjects
 from h5scene.record import TensorRecord
-from h5scene.store.links import open_link
+from h5scene.store.access import access_of
+from h5scene.store.gate import SafeGroup, text_attribute
+from h5scene.store.links import open_member
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -75,7 +78,9 @@ class FieldSummary:
         dims: Names of the dims of the values.
         shape: Shape of the first frame.
         dtype: Of the first frame.
-        size: Of all frames.
+        size: Of the values of all frames.
+        objects: Of what else stands in the frames: geometries, and arrays of boundaries. What
+            frames and fields share counts for the first of them that was measured.
         problem: What is damaged, or None.
     """
 
@@ -88,7 +93,13 @@ class FieldSummary:
     shape: tuple[int, ...] = ()
     dtype: str | None = None
     size: StoredSize = field(default_factory=StoredSize)
+    objects: StoredSize = field(default_factory=StoredSize)
     problem: str | None = None
+
+    @property
+    def whole_size(self) -> StoredSize:
+        """Room that the frames take, with all that stands in them."""
+        return self.size + self.objects
 
 
 @dataclass(frozen=True)
@@ -118,7 +129,7 @@ class SceneSummary:
     @property
     def size(self) -> StoredSize:
         """Room that all frames take."""
-        return sum((one.size for one in self.fields), StoredSize())
+        return sum((one.whole_size for one in self.fields), StoredSize())
 
     @property
     def frame_range(self) -> tuple[int, int] | None:
@@ -169,17 +180,16 @@ def summarize_scenes(
     file: SceneFile,
     scenes: list[str] | tuple[str, ...] | None = None,
     *,
-    is_brief: bool = False,
     is_exact: bool = False,
+    on_progress: Callable[[int, int], object] | None = None,
 ) -> list[SceneSummary]:
     """Returns what stands in scenes, damaged ones too.
 
     Args:
         file: The scene file.
         scenes: Names of the scenes; all of them by default.
-        is_brief: Whether to look at names and numbers of frames only, not at descriptions, sizes,
-            properties and curves.
         is_exact: Whether to measure each frame.
+        on_progress: Is called with the number of scenes that are done, and of all.
 
     Raises:
         SceneNotFoundError: There is no such scene.
@@ -187,12 +197,14 @@ def summarize_scenes(
 
     def read(tree: Any) -> list[SceneSummary]:
         chosen = tree.scene_names() if scenes is None else scenes
-        found = []
-        for name in chosen:
+        found, counted = [], CountedObjects()
+        for i, name in enumerate(chosen):
+            if on_progress is not None:
+                on_progress(i, len(chosen))
             tree.check_scene(name)
-            group = h5py.h5g.open(tree.h5.id, name.encode())
+            group = SafeGroup.of(h5py.h5g.open(tree.h5.id, name.encode()), access_of(tree.h5))
             try:
-                found.append(_scene(name, group, is_brief=is_brief, is_exact=is_exact))
+                found.append(_scene(name, group, counted, is_exact))
             except _DAMAGE as error:
                 found.append(SceneSummary(name, problem=_said(error)))
         return found
@@ -217,8 +229,8 @@ def summarize_field(
 
     def read(tree: Any) -> FieldSummary:
         link = tree.find_field(scene, name)
-        group = h5py.h5g.open(tree.scene(scene).id, link.encode())
-        return _field(group, link, is_exact=is_exact, on_progress=on_progress)
+        group = tree.scene(scene)[link]
+        return _field(group, link, CountedObjects(), is_exact=is_exact, on_progress=on_progress)
 
     return file._read(read, scene)
 
@@ -300,40 +312,37 @@ def json_value(value: Any) -> Any:
 # --- inside ---------------------------------------------------------------------------------------
 
 
-def _scene(name: str, group: Any, *, is_brief: bool, is_exact: bool) -> SceneSummary:
-    """Returns what stands in one scene. h5py's objects take several times as long as all of it."""
+def _scene(name: str, group: SafeGroup, counted: CountedObjects, is_exact: bool) -> SceneSummary:
+    """Returns what stands in one scene."""
     links: list[bytes] = []
-    group.links.iterate(links.append)
-    opened = h5py.Group(group)
+    group.id.links.iterate(links.append)
     fields = []
     for link in sorted(links):
         text = link.decode(errors="surrogateescape")
         if text.startswith(layout.RESERVED_PREFIX):
             continue
         try:
-            member = open_link(group, link)
+            opened = open_member(group, link)
         except _DAMAGE as error:
             fields.append(FieldSummary(text, problem=_said(error)))
             continue
-        if groups.kind_of(member) == layout.FIELD_KIND:
-            fields.append(
-                _brief_field(member, text)[0] if is_brief else _field(member, text, is_exact)
-            )
-    if is_brief:
-        return SceneSummary(name, tuple(fields))
+        if groups.kind_of(opened) != layout.FIELD_KIND:
+            continue
+        member = SafeGroup.of(opened, group.access)
+        fields.append(_field(member, text, counted, is_exact))
     problem = None
     values: dict[str, Any] = {}
     try:
-        values = properties.read_properties(opened)
+        values = properties.read_properties(group)
     except _DAMAGE as error:
         problem = _said(error)
     return SceneSummary(
         name,
         tuple(fields),
         values,
-        attached_files.attached_files(opened) if layout.FILES_GROUP.encode() in links else (),
-        _member_names(opened, links, layout.CURVES_GROUP),
-        plain_arrays.array_names(opened) if layout.ARRAYS_GROUP.encode() in links else (),
+        attached_files.attached_files(group) if layout.FILES_GROUP.encode() in links else (),
+        _member_names(group, links, layout.CURVES_GROUP),
+        plain_arrays.array_names(group) if layout.ARRAYS_GROUP.encode() in links else (),
         layout.TIMES_DATASET.encode() in links,
         problem,
     )
@@ -345,10 +354,10 @@ def _member_names(scene: h5py.Group, links: list[bytes], name: str) -> tuple[str
     return tuple(sorted(groups.text_names(group))) if isinstance(group, h5py.Group) else ()
 
 
-def _brief_field(group: Any, name: str) -> tuple[FieldSummary, list[int]]:
+def _frames_of(group: SafeGroup, name: str) -> tuple[FieldSummary, list[int]]:
     """Returns name and frames of a field, and the numbers of the frames, in no order."""
     links: list[bytes] = []
-    group.links.iterate(links.append)
+    group.id.links.iterate(links.append)
     numbers = [
         # Nearly all of them are six digits, and there may be very many.
         int(link) if len(link) == layout.MIN_FRAME_DIGITS and link.isdigit() else _number(link)
@@ -366,66 +375,53 @@ def _number(link: bytes) -> int | None:
 
 
 def _field(
-    group: Any,
+    group: SafeGroup,
     name: str,
+    counted: CountedObjects,
     is_exact: bool = False,
     on_progress: Callable[[int, int], object] | None = None,
 ) -> FieldSummary:
     """Returns what stands in one field."""
-    brief, frames = _brief_field(group, name)
-    shape: tuple[int, ...] = ()
-    dtype = field_type = None
-    dims: tuple[str, ...] = ()
-    problem = None
-    size = StoredSize()
-    opened = h5py.Group(group)
+    found, frames = _frames_of(group, name)
     try:
-        kind = groups.read_attribute(opened, layout.FIELD_TYPE_ATTR)
-        field_type = kind if isinstance(kind, str) else None
+        field_type = text_attribute(group.id, layout.FIELD_TYPE_ATTR.encode())
         if field_type is None:
             raise CorruptDataError("the description of the field is missing")
-        stored_dims = groups.read_attribute(opened, layout.DIMS_ATTR)
-        if isinstance(stored_dims, str):
+        found = replace(found, field_type=field_type)
+        stored_dims = text_attribute(group.id, layout.DIMS_ATTR.encode())
+        if stored_dims is not None:
             dims = tuple(str(dim["name"]) for dim in load_json(stored_dims))
-        if brief.first_frame is not None:
-            values = _values(group, brief.first_frame)
-            shape, dtype = values.shape, str(values.dtype)
-            size = _size(group, frames, is_exact=is_exact, on_progress=on_progress)
+            found = replace(found, dims=dims)
+        if found.first_frame is not None:
+            values, _ = _values(group, found.first_frame)
+            found = replace(found, shape=values.shape, dtype=str(values.dtype))
+            size, objects = _sizes(group, frames, counted, is_exact, on_progress)
+            found = replace(found, size=size, objects=objects)
     except _DAMAGE as error:
-        problem = _said(error)
-    return FieldSummary(
-        name,
-        brief.frame_count,
-        brief.first_frame,
-        brief.last_frame,
-        field_type,
-        dims,
-        shape,
-        dtype,
-        size,
-        problem,
-    )
+        found = replace(found, problem=_said(error))
+    return found
 
 
-def _values(field_group: Any, frame: int) -> Any:
-    """Returns the dataset of the values of a frame, as HDF5's identifier."""
-    link = names.frame_link(frame).encode()
-    opened = open_link(field_group, link)
+def _values(field_group: SafeGroup, frame: int) -> tuple[Any, SafeGroup | None]:
+    """Returns the dataset of the values of a frame, as HDF5's identifier, and its group if any."""
+    opened = open_member(field_group, names.frame_link(frame))
+    group = None
     if isinstance(opened, h5py.h5g.GroupID):
-        opened = open_link(opened, layout.VALUES_DATASET.encode())
+        group = SafeGroup.of(opened, field_group.access)
+        opened = open_member(group, layout.VALUES_DATASET)
     if not isinstance(opened, h5py.h5d.DatasetID):
         raise CorruptDataError(f"frame {frame} has no values")
-    return opened
+    return opened, group
 
 
-def _size(
-    group: Any,
+def _sizes(
+    group: SafeGroup,
     frames: list[int],
-    *,
+    counted: CountedObjects,
     is_exact: bool,
     on_progress: Callable[[int, int], object] | None,
-) -> StoredSize:
-    """Returns how much room frames take: of all, or as a few of them let expect."""
+) -> tuple[StoredSize, StoredSize]:
+    """Returns how much room frames take, values and the rest: of all, or as a few let expect."""
     count = len(frames)
     if is_exact or count <= SAMPLED_FRAMES:
         measured = frames
@@ -435,14 +431,26 @@ def _size(
             frames[round(i * (count - 1) / (SAMPLED_FRAMES - 1))] for i in range(SAMPLED_FRAMES)
         ]
     stored = in_memory = 0
-    for i, frame in enumerate(measured):
-        values = _values(group, frame)
+    further: list[tuple[int, int]] = []
+    for i, number in enumerate(measured):
+        values, frame = _values(group, number)
         stored += values.get_storage_size()
         in_memory += math.prod(values.shape) * values.dtype.itemsize
+        if frame is not None:
+            further.append(counted.count(frame))
         if on_progress is not None and i % 256 == 0:
             on_progress(i, len(measured))
-    share = count / len(measured)
-    return StoredSize(round(stored * share), round(in_memory * share), len(measured) == count)
+    share, has_all = count / len(measured), count == len(measured)
+    size = StoredSize(round(stored * share), round(in_memory * share), has_all)
+    # A frame that brings nothing new shares what it has; the first one may bring what others share.
+    if all(size_bytes == 0 for size_bytes, _ in further[1:]):
+        share = 1
+    objects = StoredSize(
+        round(sum(size_bytes for size_bytes, _ in further) * share),
+        round(sum(size_bytes for _, size_bytes in further) * share),
+        has_all,
+    )
+    return size, objects
 
 
 def _said(error: Exception) -> str:

@@ -15,6 +15,7 @@ Datasets of xarray and windows of frames for training. Only `xarray_fields` need
 * `xarray_backend`: scenes as datasets; `xarray_fields`: fields made of their variables
 * `xarray_attrs`: descriptions and properties as attributes
 * `statistics`: mean and range of fields, for `h5scene.torch_data`
+* `tensor_arrays`: frames as arrays with the axes of a PyTorch tensor, for the same
 * `source`: files that are read by many threads and processes
 
 Whatever is read here may have been made to do harm: nothing in it is executed, no link is followed

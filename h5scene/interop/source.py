@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from h5scene.errors import CorruptDataError, InvalidInputError
+from h5scene.errors import CorruptDataError, InvalidInputError, SceneNotFoundError
 from h5scene.format import layout
 from h5scene.format.forms import FrameForm, read_form
+from h5scene.format.names import listed
 from h5scene.paths import scene_file_path, split_scene_path
 from h5scene.record import CENTERED, STAGGERED
 from h5scene.scene_file import SceneFile
+from h5scene.shards import ShardedFile
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -95,16 +98,61 @@ def component_axis(description: FieldDescription) -> int:
     raise CorruptDataError(f"the staggered values have no dim 'vector', only {names}")
 
 
-def file_and_scene(path: str | os.PathLike[str]) -> tuple[str, str | None]:
-    """Returns the path of a scene file, and the scene where the path names one in it."""
-    if not Path(scene_file_path(path)).is_file():
-        try:
-            file, scene = split_scene_path(path)
-        except InvalidInputError:
-            return scene_file_path(path), None
-        if Path(file).is_file():
-            return file, scene
-    return scene_file_path(path), None
+class SceneSources:
+    """Where the scenes of a file and its shards are read from.
+
+    Args:
+        path: Path of a scene file, or of a scene in one, such as `runs.h5/sim_000000`.
+
+    Attributes:
+        path: Path of the scene file.
+        named: The scene that the path names, if it names one.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]):
+        self._sharded = ShardedFile(path)
+        self.named: str | None = None
+        if not self._sharded.exists:
+            with suppress(InvalidInputError):
+                file, scene = split_scene_path(path)
+                inside = ShardedFile(file)
+                if inside.exists:
+                    self._sharded, self.named = inside, scene
+        self.path = self._sharded.path
+        self._sources: dict[str, SourceFile] = {}
+
+    def names(self) -> tuple[str, ...]:
+        """Returns the names of all scenes, sorted.
+
+        Raises:
+            H5SceneError: As `SceneFile`.
+        """
+        if self._sharded.shards:
+            return tuple(self._sharded.scenes())
+        return self._source(self.path).open().scenes
+
+    def find(self, scene: str) -> SourceFile:
+        """Returns the file that holds a scene.
+
+        Raises:
+            SceneNotFoundError: There is no such scene.
+            H5SceneError: As `SceneFile`.
+        """
+        source = self._source(self._sharded.file_of(scene))
+        if not Path(source.path).exists() and self._sharded.shards:
+            raise SceneNotFoundError(f"no scene {scene!r} in the shards of {self.path}")
+        if not source.open().has_scene(scene):
+            raise SceneNotFoundError(
+                f"no scene {scene!r} in {source.path}; {listed(source.open().scenes)}",
+                file=source.path,
+            )
+        return source
+
+    def _source(self, path: str) -> SourceFile:
+        """Returns the file of a path, the same one each time."""
+        if path not in self._sources:
+            self._sources[path] = SourceFile(path)
+        return self._sources[path]
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,9 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -25,11 +26,12 @@ from xarray.backends import BackendArray, BackendEntrypoint
 from xarray.core import indexing
 
 from h5scene.errors import H5SceneError, InvalidInputError, SceneNotFoundError
+from h5scene.format.names import listed
 from h5scene.interop import xarray_attrs
 from h5scene.interop.source import (
     FrameSeries,
+    SceneSources,
     SourceFile,
-    file_and_scene,
     frame_series,
     grid_bounds,
     read_part,
@@ -40,7 +42,6 @@ if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Mapping, Sequence
 
     from h5scene.record import Array, FieldDescription
-    from h5scene.scene_file import SceneFile
 
 FRAME_DIM = "frame"
 SCENE_DIM = "scene"
@@ -96,18 +97,18 @@ class SceneBackend(BackendEntrypoint):
             FieldNotFoundError: There is no such field.
             H5SceneError: As `SceneFile`.
         """
-        path, of_path = file_and_scene(filename_or_obj)
-        source = SourceFile(path)
+        sources = SceneSources(filename_or_obj)
         scenes = [scene] if isinstance(scene, str) else scene
         if scenes is None:
-            scenes = [of_path or _only_scene(source.open())]
+            scenes = [sources.named or _only_scene(sources)]
         names = [fields] if isinstance(fields, str) else fields
         is_batch = scene is not None and not isinstance(scene, str)
-        builder = _DatasetBuilder(source, tuple(scenes), is_batch, names, complete_frames)
+        places = tuple(Place(sources.find(name), name) for name in scenes)
+        builder = _DatasetBuilder(places, is_batch, names, complete_frames)
         built: xr.Dataset = builder.build()
         dropped = [drop_variables] if isinstance(drop_variables, str) else drop_variables or ()
         built = built.drop_vars([name for name in dropped if name in built.variables])
-        built.set_close(source.close)
+        built.set_close(partial(_close, places))
         return built
 
     def open_datatree(
@@ -139,17 +140,16 @@ class SceneBackend(BackendEntrypoint):
         complete_frames: bool = False,
     ) -> dict[str, xr.Dataset]:
         """Returns all scenes of a file by path, each as `open_dataset` returns it."""
-        path, scene = file_and_scene(filename_or_obj)
-        scenes = SourceFile(path).open().scenes if scene is None else (scene,)
+        sources = SceneSources(filename_or_obj)
         opened = {
             f"/{name}": self.open_dataset(
-                path,
+                sources.find(name).path,
                 scene=name,
                 drop_variables=drop_variables,
                 fields=fields,
                 complete_frames=complete_frames,
             )
-            for name in scenes
+            for name in (sources.names() if sources.named is None else (sources.named,))
         }
         return {"/": xr.Dataset(), **opened}
 
@@ -166,19 +166,31 @@ class SceneBackend(BackendEntrypoint):
         return True
 
 
-def _only_scene(file: SceneFile) -> str:
+class Place(NamedTuple):
+    """A scene, and the file that it stands in."""
+
+    source: SourceFile
+    scene: str
+
+
+def _only_scene(sources: SceneSources) -> str:
     """Returns the name of the only scene of a file."""
-    scenes = file.scenes
+    scenes = sources.names()
     if len(scenes) == 1:
         return scenes[0]
-    shown = ", ".join(map(repr, scenes[:5])) + (", …" if len(scenes) > 5 else "")
     if not scenes:
-        raise SceneNotFoundError(f"{file.path} has no scene", file=file.path)
+        raise SceneNotFoundError(f"{sources.path} has no scene", file=sources.path)
     raise InvalidInputError(
-        f"{file.path} has {len(scenes)} scenes; name one, such as scene={scenes[0]!r}, or several, "
-        f"or use open_datatree: {shown}",
-        file=file.path,
+        f"{sources.path} has {len(scenes)} scenes; name one, such as scene={scenes[0]!r}, or "
+        f"several, or use open_datatree; {listed(scenes)}",
+        file=sources.path,
     )
+
+
+def _close(places: Iterable[Place]) -> None:
+    """Closes the files of scenes in this process, until they are used again."""
+    for place in places:
+        place.source.close()
 
 
 # --- reading --------------------------------------------------------------------------------------
@@ -188,8 +200,7 @@ class FrameArray(BackendArray):
     """The frames of a field as one array, from which indexing reads. Pickles as path and names.
 
     Args:
-        source: The file.
-        scenes: Scenes along the first axis.
+        places: Scenes along the first axis.
         series: The field in each of the scenes.
         frames: Numbers of the frames along the next axis.
         shape: Sizes of the further axes.
@@ -199,8 +210,7 @@ class FrameArray(BackendArray):
 
     def __init__(
         self,
-        source: SourceFile,
-        scenes: tuple[str, ...],
+        places: tuple[Place, ...],
         series: FrameSeries,
         frames: Array,
         shape: tuple[int, ...],
@@ -208,13 +218,12 @@ class FrameArray(BackendArray):
         *,
         is_batch: bool,
     ):
-        self._source = source
-        self._scenes = scenes
+        self._places = places
         self._series = series
         self._frames = frames
         self._component = component
         self._is_batch = is_batch
-        self.shape = (len(scenes),) * is_batch + (len(frames), *shape)
+        self.shape = (len(places),) * is_batch + (len(frames), *shape)
         self.dtype = series.dtype
 
     def __getitem__(self, key: indexing.ExplicitIndexer) -> Any:
@@ -237,12 +246,11 @@ class FrameArray(BackendArray):
         region = [part.read for part in inner]
         if axis is not None and self._component is not None:
             region.insert(axis, slice(self._component, self._component + 1))
-        file = self._source.open()
         values = None
         for place, (i, j) in enumerate((i, j) for i in scenes for j in frames.indices):
             part = read_part(
-                file,
-                self._scenes[i],
+                self._places[i].source.open(),
+                self._places[i].scene,
                 self._series.link,
                 int(self._frames[j]),
                 self._series.form,
@@ -338,16 +346,15 @@ class _DatasetBuilder:
 
     def __init__(
         self,
-        source: SourceFile,
-        scenes: tuple[str, ...],
+        places: tuple[Place, ...],
         is_batch: bool,
         fields: Sequence[str] | None,
         complete_frames: bool,
     ):
-        if not scenes:
+        if not places:
             raise InvalidInputError("scene=[] names no scene; name at least one")
-        self._source = source
-        self._scenes = scenes
+        self._places = places
+        self._names = [place.scene for place in places]
         self._is_batch = is_batch
         self._fields = fields
         self._complete_frames = complete_frames
@@ -355,11 +362,8 @@ class _DatasetBuilder:
 
     def build(self) -> xr.Dataset:
         """Returns the dataset."""
-        file = self._source.open()
         variables = [
-            variable
-            for name in self._fieldnames(file)
-            for variable in self._variables_of_field(file, name)
+            variable for name in self._fieldnames() for variable in self._variables_of_field(name)
         ]
         if self._complete_frames and variables:
             common = set(variables[0].frames).intersection(*(v.frames for v in variables))
@@ -371,45 +375,46 @@ class _DatasetBuilder:
                 variable.name += "_"
             taken.add(variable.name)
         names = self._named_dims(variables)
-        self._add_frames(file, variables, names)
+        self._add_frames(variables, names)
         data = {v.name: self._data(v, names) for v in variables}
         for variable in variables:
             self._add_descriptions(variable, names)
-        attrs = {} if self._is_batch else file.properties(self._scenes[0])
+        first = self._places[0]
+        attrs = {} if self._is_batch else first.source.open().properties(first.scene)
         if self._is_batch:
-            self._coords[SCENE_DIM] = xr.Variable((SCENE_DIM,), np.array(self._scenes))
+            self._coords[SCENE_DIM] = xr.Variable((SCENE_DIM,), np.array(self._names))
         dataset = xr.Dataset(data, self._coords, xarray_attrs.attrs_from_properties(attrs))
-        dataset.encoding["source"] = self._source.path
+        dataset.encoding["source"] = first.source.path
         return dataset
 
-    def _fieldnames(self, file: SceneFile) -> list[str]:
+    def _fieldnames(self) -> list[str]:
         """Returns the fields to open: those that are named, or that all scenes have."""
         if self._fields is not None:
             return list(dict.fromkeys(self._fields))
-        names = file.fieldnames(self._scenes[0])
-        others = [set(file.fieldnames(scene)) for scene in self._scenes[1:]]
-        return [name for name in names if all(name in other for other in others)]
+        names, *others = (source.open().fieldnames(scene) for source, scene in self._places)
+        in_all = set(names).intersection(*others)
+        return [name for name in names if name in in_all]
 
-    def _variables_of_field(self, file: SceneFile, name: str) -> list[_Variable]:
+    def _variables_of_field(self, name: str) -> list[_Variable]:
         """Returns the variables of one field: one for each form, or for each component of it."""
-        by_scene = [frame_series(file, scene, name) for scene in self._scenes]
+        by_scene = [frame_series(source.open(), scene, name) for source, scene in self._places]
         if not all(by_scene):
             return []  # a field without frames
         if self._is_batch and any(len(found) > 1 for found in by_scene):
             raise InvalidInputError(
                 f"field {name!r} has frames of several forms; open one scene at a time",
-                file=file.path,
+                file=self._places[0].source.path,
             )
         variables = []
         for number, series in enumerate(by_scene[0]):
             in_scenes = [series, *(found[0] for found in by_scene[1:])]
-            for scene, other in zip(self._scenes, in_scenes, strict=True):
+            for scene, other in zip(self._names, in_scenes, strict=True):
                 if _form(other) != _form(series):
                     raise InvalidInputError(
                         f"field {name!r} of {scene!r} has sizes {other.shape} and dtype "
-                        f"{other.dtype}, that of {self._scenes[0]!r} {series.shape} and "
+                        f"{other.dtype}, that of {self._names[0]!r} {series.shape} and "
                         f"{series.dtype}; open scenes of one form",
-                        file=file.path,
+                        file=self._places[0].source.path,
                     )
             frames = set(series.frames).intersection(*(other.frames for other in in_scenes))
             label = series.link if number == 0 else f"{series.link}_{number + 1}"
@@ -503,11 +508,9 @@ class _DatasetBuilder:
         elif key[0] == "frames":
             self._coords[name] = xr.Variable((name,), np.array(key[1], np.int64))
 
-    def _add_frames(
-        self, file: SceneFile, variables: list[_Variable], names: Mapping[Any, str]
-    ) -> None:
+    def _add_frames(self, variables: list[_Variable], names: Mapping[Any, str]) -> None:
         """Adds the physical times of frames, where any of them has one."""
-        times = [file.times(scene) for scene in self._scenes]
+        times = [source.open().times(scene) for source, scene in self._places]
         for frames in dict.fromkeys(variable.frames for variable in variables):
             dim = names[FRAME_DIM, ("frames", frames)]
             found = np.array([[by.get(f, np.nan) for f in frames] for by in times], np.float64)
@@ -535,8 +538,7 @@ class _DatasetBuilder:
         attrs[xarray_attrs.SIZES_ATTR] = json.dumps(series.shape)
         attrs[xarray_attrs.FRAME_DIM_ATTR] = frame_dim
         array = FrameArray(
-            self._source,
-            self._scenes,
+            self._places,
             series,
             np.array(variable.frames, np.int64),
             tuple(variable.shape),
@@ -549,7 +551,7 @@ class _DatasetBuilder:
             dims,
             indexing.LazilyIndexedArray(array),
             attrs,
-            encoding={"preferred_chunks": chunks, "source": self._source.path},
+            encoding={"preferred_chunks": chunks, "source": self._places[0].source.path},
         )
 
     def _add_descriptions(self, variable: _Variable, names: Mapping[Any, str]) -> None:
@@ -563,7 +565,7 @@ class _DatasetBuilder:
                 texts[id(described)] = json.dumps(xarray_attrs.attrs_from_description(described))
         table = [
             [texts[id(variable.descriptions[i, frame])] for frame in variable.frames]
-            for i in range(len(self._scenes))
+            for i in range(len(self._places))
         ]
         frame_dim = names[FRAME_DIM, ("frames", variable.frames)]
         if self._is_batch:

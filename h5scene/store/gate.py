@@ -180,10 +180,7 @@ class SafeAttributes(h5py.AttributeManager):  # type: ignore[misc]  # h5py has n
         except UnsafeFileError:
             raise
         except HDF5_ERRORS as error:
-            where = path_of(self._id)
-            raise CorruptDataError(
-                f"the attribute {name!r} of {where} is damaged: {error}", location=where
-            ) from error
+            raise _damaged(name, path_of(self._id), error) from error
 
 
 def checked(dataset: h5py.Dataset) -> CheckedDataset:
@@ -203,11 +200,44 @@ def read_text(attribute: Any) -> str | None:
     if kind.is_variable_str():  # h5py would make a dtype for each, which takes as long as all else
         value = np.empty((), _VARIABLE_STRING)
         attribute.read(value, _VARIABLE_STRING_TYPE)
+    elif kind.get_strpad() == h5py.h5t.STR_NULLPAD:  # as NumPy has it
+        value = np.empty((), f"S{kind.get_size()}")
+        attribute.read(value, kind)
     else:
         value = np.empty((), attribute.dtype)
         attribute.read(value)
     text = value.item()
     return text.decode(errors="surrogateescape") if isinstance(text, bytes) else str(text)
+
+
+def text_attribute(holder: Any, name: bytes) -> str | None:
+    """Returns a text; `None` where there is no such attribute, or it is something else.
+
+    Args:
+        holder: HDF5 identifier of a group or dataset.
+        name: Of the attribute.
+
+    Raises:
+        UnsafeFileError: It is too large.
+        CorruptDataError: HDF5 cannot read it.
+    """
+    if not h5py.h5a.exists(holder, name):
+        return None
+    try:
+        attribute = h5py.h5a.open(holder, name)
+        size_bytes = attribute.get_type().get_size()
+        if size_bytes > MAX_ATTRIBUTE_BYTES:
+            raise _too_large(name.decode(errors="replace"), path_of(holder), size_bytes)
+        return read_text(attribute)
+    except UnsafeFileError:
+        raise
+    except HDF5_ERRORS as error:
+        raise _damaged(name.decode(errors="replace"), path_of(holder), error) from error
+
+
+def address_of(identifier: Any) -> Any:
+    """Returns what tells an object of a file from others."""
+    return h5py.h5o.get_info(identifier).addr
 
 
 def walk(group: h5py.Group) -> Iterator[tuple[str, Any]]:
@@ -218,7 +248,7 @@ def walk(group: h5py.Group) -> Iterator[tuple[str, Any]]:
     Raises:
         UnsafeFileError: Two links lead to one group, or groups are nested too deeply.
     """
-    met = {_address(group.id)}
+    met = {address_of(group.id)}
     pending = [("", group, 0)]
     while pending:
         prefix, parent, depth = pending.pop()
@@ -228,7 +258,7 @@ def walk(group: h5py.Group) -> Iterator[tuple[str, Any]]:
             member, path = parent[name], f"{prefix}{name}"
             yield path, member
             if isinstance(member, h5py.Group):
-                address = _address(member.id)
+                address = address_of(member.id)
                 if address in met or depth >= _MAX_NESTING:
                     problem = "in a loop of links" if address in met else "nested too deeply"
                     raise UnsafeFileError(f"{member.name} is {problem}", location=str(member.name))
@@ -248,10 +278,21 @@ def _check_attribute(attribute: Any, name: str, where: str) -> None:
         )
     size_bytes = math.prod(attribute.shape or ()) * kind.get_size()
     if size_bytes > MAX_ATTRIBUTE_BYTES:
-        raise UnsafeFileError(
-            f"the attribute {name!r} of {where} says that it has {size_bytes} bytes",
-            location=where,
-        )
+        raise _too_large(name, where, size_bytes)
+
+
+def _too_large(name: str, where: str, size_bytes: int) -> UnsafeFileError:
+    """Returns the error of an attribute that is not read for its size."""
+    return UnsafeFileError(
+        f"the attribute {name!r} of {where} says that it has {size_bytes} bytes", location=where
+    )
+
+
+def _damaged(name: str, where: str, error: Exception) -> CorruptDataError:
+    """Returns the error of an attribute that HDF5 cannot read."""
+    return CorruptDataError(
+        f"the attribute {name!r} of {where} is damaged: {error}", location=where
+    )
 
 
 def _is_number(kind: Any) -> bool:
@@ -262,8 +303,3 @@ def _is_number(kind: Any) -> bool:
     if not isinstance(kind, h5py.h5t.TypeCompoundID) or kind.get_nmembers() != 2:
         return False
     return all(isinstance(kind.get_member_type(i), h5py.h5t.TypeFloatID) for i in range(2))
-
-
-def _address(identifier: Any) -> Any:
-    """Returns what tells an object of a file from others."""
-    return h5py.h5o.get_info(identifier).addr

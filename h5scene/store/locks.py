@@ -302,7 +302,7 @@ class SideLocks:
     def _warn_about_missing_locks(self) -> None:
         self._has_no_locks = True
         try:
-            device = os.stat(self.data_path).st_dev
+            device = os.stat(os.path.dirname(self.data_path)).st_dev  # the file may not exist yet
         except OSError:
             device = -1
         if device not in _warned_about:

@@ -24,17 +24,11 @@ from h5scene.errors import (
     SceneNotFoundError,
 )
 from h5scene.store import close_all
-from tests.cli.sample import SCENE, make_sample
+from tests.cli.sample import SCENE
 from tests.records import centered, content
 
 Capture = pytest.CaptureFixture[str]
-
-
-@pytest.fixture(autouse=True)
-def sample(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """`runs.h5` in the current directory."""
-    monkeypatch.chdir(tmp_path)
-    return make_sample(tmp_path / "runs.h5")
+pytestmark = pytest.mark.usefixtures("sample")
 
 
 def said(capsys: Capture, *arguments: str, status: int = 0) -> str:

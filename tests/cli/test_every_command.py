@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from h5scene import SceneFile
 from h5scene.cli import _SECTIONS, _SUBCOMMANDS, run
 from h5scene.format import layout
 from h5scene.store import close_all
-from tests.cli.sample import SCENE, make_sample
+from tests.cli.sample import SCENE
 from tests.records import centered
 
 # What each command is called with, and its exit status where it cannot read its file.
@@ -49,12 +50,10 @@ WRITING = ("attach", "rename", "repack", "rm", "set")
 
 
 @pytest.fixture(autouse=True)
-def sample(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """`runs.h5`, `other.h5` and `local.txt` in the current directory."""
-    monkeypatch.chdir(tmp_path)
-    make_sample(tmp_path / "other.h5")
+def others(sample: Path) -> None:
+    """`other.h5` and `local.txt` beside `runs.h5` in the current directory."""
+    shutil.copyfile(sample, "other.h5")
     Path("local.txt").write_text("text")
-    return make_sample(tmp_path / "runs.h5")
 
 
 def arguments_of(name: str, file: str) -> list[str]:

@@ -18,17 +18,11 @@ from h5scene import SceneFile
 from h5scene.cli import run
 from h5scene.cli.texts import boundary_text
 from h5scene.store import close_all
-from tests.cli.sample import SCENE, make_sample, on_terminal
+from tests.cli.sample import SCENE, on_terminal
 from tests.records import centered
 
 Capture = pytest.CaptureFixture[str]
-
-
-@pytest.fixture(autouse=True)
-def sample(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """`runs.h5` in the current directory."""
-    monkeypatch.chdir(tmp_path)
-    return make_sample(tmp_path / "runs.h5")
+pytestmark = pytest.mark.usefixtures("sample")
 
 
 def said(capsys: Capture, *arguments: str, status: int = 0) -> str:
@@ -88,7 +82,7 @@ def test_ls_json(capsys: Capture) -> None:
     assert smoke == {
         "field": "smoke", "field_type": "CenteredGrid", "dims": ["x", "y"], "shape": [24, 16],
         "dtype": "float32", "frame_count": 3, "first_frame": 0, "last_frame": 2,
-        "value_bytes": 4608, "is_exact": True, "problem": None,
+        "value_bytes": 4608, "object_bytes": 0, "is_exact": True, "problem": None,
     }  # fmt: skip
     frames = said_json(capsys, "ls", "runs.h5/0/smoke")["frames"]
     assert frames == [{"frame": i, "time": i / 4} for i in range(3)]
@@ -277,6 +271,39 @@ def test_diff(capsys: Capture) -> None:
     assert [row["kind"] for row in rows] == ["description", "values"]
     assert rows[1]["max_absolute"] == 0.5
     assert rows[1]["count"] == 1
+
+
+@pytest.mark.parametrize("options", [(), ("--atol", "0.01"), ("--rtol", "0.5")])
+@pytest.mark.parametrize("dtype", ["<f4", "<f8", "<i8", "<c8"])
+def test_diff_of_large_frames_reads_them_in_parts(
+    dtype: str, options: tuple[str, ...], capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    numbers = np.random.default_rng(0)
+    a = (numbers.normal(size=(12, 10, 8)) * 100).astype(dtype)
+    b = a.copy()
+    b[numbers.random(a.shape) < 0.1] += 1
+    if a.dtype.kind == "f":
+        a[3, 3], b[11, 9, 7] = np.nan, np.inf
+        b[3, 3, :4], a[0, 0, 0], b[0, 0, 0] = np.nan, 0.0, -0.0
+    for name, values in (("a", a), ("b", b)):
+        with SceneFile(f"{name}.h5") as file:
+            file.create_scene("s")
+            file.write_frame(0, {"s": {"u": centered(values, "xyz"), "same": centered(3.0)}})
+    whole = run(["diff", "a.h5", "b.h5", *options, "--json"]), capsys.readouterr()
+    read: list[int] = []
+    read_values = SceneFile.read_values
+
+    def noted(self: SceneFile, *args: Any) -> Any:
+        values = read_values(self, *args)
+        read.append(values.nbytes)
+        return values
+
+    monkeypatch.setattr("h5scene.handling.comparing._PART_BYTES", 1000)
+    monkeypatch.setattr("h5scene.handling.comparing._BLOCK_VALUES", 7)
+    monkeypatch.setattr(SceneFile, "read_values", noted)
+    assert (run(["diff", "a.h5", "b.h5", *options, "--json"]), capsys.readouterr()) == whole
+    assert max(read) <= 1000
+    assert sum(read) == a.nbytes + b.nbytes
 
 
 def test_diff_with_tolerance(capsys: Capture) -> None:

@@ -32,20 +32,24 @@ def run_ranks(module: str, folder: Path) -> dict[str, list[Any]]:
 
     Skips where there is no MPI.
     """
-    launcher = _launcher()
-    command = [*launcher, sys.executable, "-m", "tests.cluster.mpi", module, str(folder)]
-    done = subprocess.run(
+    done = launch("-m", "tests.cluster.mpi", module, str(folder))
+    assert done.returncode == 0, done.stdout + done.stderr
+    by_rank = [pickle.loads((folder / f"{rank}.pickle").read_bytes()) for rank in range(RANKS)]
+    return {name: [found[name] for found in by_rank] for name in by_rank[0]}
+
+
+def launch(*arguments: str, folder: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    """Returns how Python ended on four ranks in a folder; skips where there is no MPI."""
+    command = [*_launcher(), sys.executable, *arguments]
+    return subprocess.run(
         command,
-        cwd=ROOT,
+        cwd=folder,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
         timeout=TIMEOUT_S,
         check=False,
     )
-    assert done.returncode == 0, done.stdout + done.stderr
-    by_rank = [pickle.loads((folder / f"{rank}.pickle").read_bytes()) for rank in range(RANKS)]
-    return {name: [found[name] for found in by_rank] for name in by_rank[0]}
 
 
 def _launcher() -> list[str]:

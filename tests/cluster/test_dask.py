@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from h5scene import SceneFile, export_scenes, import_scenes
+from h5scene import SceneFile, compare, copy_scenes, export_scenes, import_scenes, merge
 from h5scene.dask_tasks import on_workers
 from h5scene.errors import FrameNotFoundError, InvalidInputError, NotFoundError, StorageError
 from h5scene.interop.source import SourceFile
@@ -203,3 +203,56 @@ def test_statistics(client: Any, file: Path) -> None:
     )
     assert kept == []
     assert again == found
+
+
+# --- merge ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def shards(file: Path, tmp_path: Path) -> list[Path]:
+    """Files of one and of several scenes, and of none."""
+    shards = [tmp_path / f"{i}.h5" for i in range(4)]
+    scenes = [f"sim_{i:06}" for i in range(SCENES)]
+    for shard, part in zip(shards, (scenes[:1], scenes[1:2], scenes[2:], []), strict=True):
+        copy_scenes(file, shard, part)
+    return shards
+
+
+@pytest.mark.parametrize("move", [False, True])
+def test_merge(client: Any, file: Path, shards: list[Path], tmp_path: Path, move: bool) -> None:
+    steps: list[tuple[int, int]] = []
+    report = merge(
+        shards,
+        tmp_path / "all.h5",
+        verify=True,
+        move=move,
+        client=client,
+        on_progress=lambda *step: steps.append(step),
+    )
+    assert (report.problems, len(report.scenes)) == ({}, SCENES)
+    assert steps[-1][0] == steps[-1][1] > 0
+    assert compare(file, tmp_path / "all.h5") == ()
+    assert sorted(report.removed) == (sorted(map(str, shards)) if move else [])
+    assert [shard.exists() for shard in shards] == [not move] * 4
+
+
+def test_damage_in_a_shard_is_found_by_workers(
+    client: Any, shards: list[Path], tmp_path: Path
+) -> None:
+    with SceneFile(shards[2], "r") as opened:
+        values = opened.read_values("sim_000003", "smoke", 2)
+    data = bytearray(shards[2].read_bytes())
+    place = data.find(values.tobytes())
+    assert place > 0
+    data[place] ^= 1
+    shards[2].write_bytes(data)
+    report = merge(shards, tmp_path / "all.h5", move=True, client=client)
+    assert list(report.problems) == [f"{shards[2]}/sim_000003"]
+    assert sorted(report.removed) == sorted(str(shards[i]) for i in (0, 1, 3))
+    assert shards[2].exists()
+
+
+def test_a_client_that_is_none_merges_nothing(shards: list[Path], tmp_path: Path) -> None:
+    with pytest.raises(InvalidInputError, match="client must be a dask"):
+        merge(shards, tmp_path / "all.h5", client="here")
+    assert not (tmp_path / "all.h5").exists()

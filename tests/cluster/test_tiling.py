@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from h5scene.cluster.tiling import Block, Place, Tiling, tiling
+from h5scene.cluster.rows import Block, Place
+from h5scene.cluster.tiling import Tiling, tiling
 from h5scene.errors import InvalidInputError, UnsupportedFieldError
 from h5scene.format.pieces import Form
 from h5scene.record import CENTERED, STAGGERED, Bounds, DimSpec, FieldDescription

@@ -106,9 +106,8 @@ class H5Scene(Implementation):
     def scene_names(self) -> list[str]:
         if not self.on_disk.exists():
             return []
-        return [
-            name for name, (attrs, _) in self.contents().items() if attrs.get("kind") == "scene"
-        ]
+        kinds = {name: attrs.get("kind") for name, (attrs, _) in self.contents().items()}
+        return [name for name, kind in kinds.items() if kind in (b"scene", "scene")]
 
     def files(self, scene: Any) -> dict[str, bytes]:
         prefix = f"{scene_name(scene)}/_files/"

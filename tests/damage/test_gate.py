@@ -19,9 +19,11 @@ from h5scene.errors import (
     UnsafeFileError,
 )
 from h5scene.format.json_values import load_json
+from h5scene.handling.summaries import summarize_scenes
 from h5scene.interop.scene_directories import export_scenes
 from h5scene.store import open_store
 from h5scene.store.gate import SafeFile
+from h5scene.store.links import members
 from tests.records import centered
 
 S = "sim_000000"
@@ -362,3 +364,34 @@ def test_all_that_the_store_gives_out_has_passed_the_gate(path: Path) -> None:
         assert h5[S]["smoke"].parent.name == f"/{S}"
 
     open_store(path).read(look)
+
+
+def test_a_link_whose_name_is_a_path_is_passed_over(tmp_path: Path) -> None:
+    place = tmp_path / "paths.h5"
+    with h5py.File(place, "w", libver="earliest") as h5:  # whose names have no checksum
+        h5["x"] = h5py.SoftLink("/inner")
+        h5.create_group("x_y")
+        h5.create_group("inner/y")
+    place.write_bytes(place.read_bytes().replace(b"x_y\0", b"x/y\0"))
+    with h5py.File(place) as h5:
+        links: list[bytes] = []
+        h5.id.links.iterate(links.append)
+        assert b"x/y" in links  # and HDF5 would take it for a way through the soft link
+        assert [link for link, _ in members(SafeFile(h5.id), lambda _: True)] == [b"inner"]
+
+
+def test_listing_a_file_with_a_pointer_as_description_says_so(path: Path) -> None:
+    with h5py.File(path, "r+") as h5:
+        kind = h5py.h5t.create(h5py.h5t.OPAQUE, 8)
+        kind.set_tag(b"NUMPY:|O")  # plain h5py takes the bytes for addresses of objects
+        del h5[S]["smoke"].attrs["field_type"]
+        attribute = h5py.h5a.create(
+            h5[S]["smoke"].id, b"field_type", kind, h5py.h5s.create(h5py.h5s.SCALAR)
+        )
+        attribute.write(np.array(b"\x10" * 8, "V8"), mtype=kind)
+    with SceneFile(path, "r") as file:
+        (scene,) = summarize_scenes(file)
+    assert {field.name: field.problem for field in scene.fields} == {
+        "heat": None,
+        "smoke": "the description of the field is missing",
+    }

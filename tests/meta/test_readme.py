@@ -11,6 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from h5scene import SceneFile
+from tests.cluster.mpi import launch
+
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -21,6 +24,23 @@ def test_python_blocks_run_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     blocks = _blocks({"", "xarray"} if importlib.util.find_spec("xarray") else {""})
     assert blocks
     _run(blocks, tmp_path, monkeypatch)
+    if importlib.util.find_spec("distributed"):  # as a script: Dask's processes import it
+        script = tmp_path / "on_dask.py"
+        script.write_text("\n".join(_blocks({"dask"})), encoding="utf-8")
+        subprocess.run([sys.executable, script], check=True, capture_output=True, cwd=tmp_path)
+        with SceneFile(tmp_path / "archive.h5", "r") as file:
+            assert len(file.scenes) == 5
+
+
+def test_ranks_of_mpi_run_the_block(tmp_path: Path) -> None:
+    script = tmp_path / "job.py"
+    script.write_text("\n".join(_blocks({"mpi"})), encoding="utf-8")
+    done = launch("-W", "ignore", str(script), folder=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "(xˢ=128, yˢ=128)" in done.stdout
+    with SceneFile(tmp_path / "ensemble.h5", "r") as file:
+        assert file.scenes == tuple(f"sim_{i:06}" for i in range(8))
+        assert file.properties("sim_000007")["viscosity"] == 0.1 * 7
 
 
 def test_training_runs_on_the_file_of_the_demo(
@@ -39,7 +59,7 @@ def test_training_runs_on_the_file_of_the_demo(
 def _blocks(needs: set[str]) -> list[str]:
     """Returns the blocks of code that need one of these, a word behind the language; or nothing."""
     found = re.findall(r"^```python ?(\w*)\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
-    assert {need for need, _ in found} == {"", "torch", "xarray"}
+    assert {need for need, _ in found} == {"", "dask", "mpi", "slurm", "torch", "xarray"}
     return [code for need, code in found if need in needs]
 
 

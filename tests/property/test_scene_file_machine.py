@@ -414,14 +414,14 @@ class SceneFileMachine(RuleBasedStateMachine):
             assert set(h5) == set(model)
             for scene, expected in model.items():
                 group = h5[scene]
-                assert group.attrs["kind"] == "scene"
+                assert group.attrs["kind"] == b"scene"
                 fields = {
                     FIELDS[name]: (name, frames) for name, frames in expected["fields"].items()
                 }
                 assert {link for link in group if link[0] != "_"} == set(fields)
                 for link, (name, frames) in fields.items():
                     assert set(group[link]) == {f"{frame:06d}" for frame in frames}
-                    assert group[link].attrs.get("name", link) == name
+                    assert group[link].attrs.get("name", link.encode()) == name.encode()
                 texts = {
                     name: text
                     for name, text in group.attrs.items()

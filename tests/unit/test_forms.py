@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from h5scene import SceneFile
-from h5scene.errors import InvalidInputError
+from h5scene.errors import InvalidInputError, SceneNotFoundError
 from h5scene.format.forms import FrameForm
-from h5scene.interop.source import SourceFile, file_and_scene, frame_series, read_part
+from h5scene.interop.source import SceneSources, SourceFile, frame_series, read_part
 from h5scene.record import Bounds, FieldRecord
 from tests.records import PERIODIC, centered, vector
 
@@ -110,7 +110,15 @@ def test_source_reads_after_it_was_closed(file: SceneFile) -> None:
 
 def test_path_may_name_a_scene(file: SceneFile, tmp_path: Path) -> None:
     path = str(tmp_path / "runs.h5")
-    assert file_and_scene(tmp_path / "runs.h5") == (path, None)
-    assert file_and_scene(tmp_path / "runs") == (path, None)
-    assert file_and_scene(tmp_path / "runs.h5" / SCENE) == (path, SCENE)
-    assert file_and_scene(tmp_path / "none.h5") == (str(tmp_path / "none.h5"), None)
+
+    def found(name: Path) -> tuple[str, str | None]:
+        sources = SceneSources(name)
+        return sources.path, sources.named
+
+    assert found(tmp_path / "runs.h5") == (path, None)
+    assert found(tmp_path / "runs") == (path, None)
+    assert found(tmp_path / "runs.h5" / SCENE) == (path, SCENE)
+    assert found(tmp_path / "none.h5") == (str(tmp_path / "none.h5"), None)
+    assert SceneSources(path).find(SCENE).path == path
+    with pytest.raises(SceneNotFoundError, match="it has 'sim_000000'"):
+        SceneSources(path).find("none")

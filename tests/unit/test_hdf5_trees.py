@@ -14,9 +14,9 @@ from h5scene.errors import CorruptDataError, UnsupportedFieldError
 from h5scene.handling.hdf5_trees import (
     Packing,
     TreeCopy,
-    _slabs,
     check_same,
     copy_attributes,
+    slabs,
     stored_bytes_below,
 )
 from tests.records import content
@@ -197,12 +197,9 @@ def test_every_difference_is_found(source: Path, change: Callable[[Any], None]) 
 
 @pytest.mark.parametrize("shape", [(5,), (3, 4), (2, 3, 4), (1, 1, 7)])
 @pytest.mark.parametrize("limit", [1, 8, 24, 1000])
-def test_slabs_cover_an_array_once(
-    shape: tuple[int, ...], limit: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("h5scene.handling.hdf5_trees._COMPARED_BYTES", limit)
+def test_slabs_cover_an_array_once(shape: tuple[int, ...], limit: int) -> None:
     seen = np.zeros(shape, int)
-    for region in _slabs(shape, 1):
+    for region in slabs(shape, 1, limit):
         seen[region] += 1
         assert seen[region].size <= max(limit, 1)
     assert (seen == 1).all()

@@ -13,8 +13,10 @@ import pytest
 from phi.field import CenteredGrid
 from phiml.math import batch, wrap
 
-from h5scene import Scene, SceneFile
+from h5scene import Scene, SceneFile, compare
 from h5scene.errors import FrameNotFoundError, InvalidInputError, SceneNotFoundError
+from h5scene.interop.source import SourceFile
+from h5scene.interop.statistics import field_statistics
 from h5scene.store import close_all
 
 ROOT = Path(__file__).parents[2]
@@ -124,38 +126,87 @@ JOB = """
 import os, sys
 from phi.field import CenteredGrid
 from h5scene import Scene
-scene = Scene.resume(sys.argv[1], 0)
-first = scene.frames[-1] + 1 if scene.frames else 0
-value = scene.read("smoke", frame=first - 1).values.mean if scene.frames else 0.0
-for frame in range(first, 30):
-    scene.log_scalars(frame, loss=float(frame))  # one ahead of the frame, when killed in between
-    if sys.argv[2] == str(frame):
-        os.kill(os.getpid(), 9)
-    value = value + 0.5
-    scene.write(smoke=CenteredGrid(value, 0, x=4, y=3), frame=frame)
+from h5scene.interop.source import SourceFile
+from h5scene.interop.statistics import field_statistics
+path, moment, background = sys.argv[1:]
+frames = Scene.at(path, 0).frames
+checkpoint = frames[-1] - frames[-1] % 5 if frames else None
+with Scene.resume(path, 0, frame=checkpoint, background=background == "background") as scene:
+    scene.write_file("src/job.py", "the script of the job")
+    first = scene.frames[-1] + 1 if scene.frames else 0
+    value = scene.read("smoke", frame=first - 1).values.mean if first else 0.0
+    for frame in range(first, 30):
+        scene.put_time(frame, frame / 2)
+        scene.log_scalars(frame, loss=float(frame))
+        if moment == str(frame):
+            field_statistics([(SourceFile(path), "sim_000000", None)], ["smoke"])
+            os.kill(os.getpid(), 9)
+        value = value + 0.5
+        # After the checkpoint from which the next job goes on, another history.
+        other = 0.25 if moment and frame > int(moment) // 5 * 5 else 0
+        scene.write(smoke=CenteredGrid(value + other, 0, x=4, y=3), frame=frame)
 """
 
 
-def test_a_job_that_is_killed_and_goes_on(tmp_path: Path) -> None:
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="processes are not killed like this")
+@pytest.mark.parametrize("how", ["at once", "background"])
+def test_a_job_that_is_killed_and_goes_on(tmp_path: Path, how: str) -> None:
+    paths = [tmp_path / "killed.h5", tmp_path / "whole.h5"]
+    for path in paths:
+        Scene.create(path).put_property("dt", 0.5)
+    close_all()
+
+    def run(path: Path, moment: str) -> int:
+        command = [sys.executable, "-c", JOB, str(path), moment, how]
+        return subprocess.run(command, cwd=ROOT, check=False, timeout=120).returncode
+
+    for moment in (7, 19):
+        assert run(paths[0], str(moment)) == -signal.SIGKILL
+        with SceneFile(paths[0], "r") as killed:
+            assert killed.frames("sim_000000")["smoke"] == tuple(range(moment))
+            assert killed.read_values("sim_000000", "smoke", moment - 1).max() % 0.5 == 0.25
+    for path in paths:
+        assert run(path, "") == 0
+    assert compare(*paths) == ()
+    with SceneFile(paths[0], "r") as killed:
+        assert killed.frames("sim_000000") == {"smoke": tuple(range(30))}
+        assert killed.curves("sim_000000")["loss"].steps.tolist() == list(range(30))
+        assert set(killed.times("sim_000000")) == set(range(30))
+        assert killed.read_file("sim_000000", "src/job.py") == b"the script of the job"
+    found = [
+        field_statistics([(SourceFile(path), "sim_000000", None)], ["smoke"]) for path in paths
+    ]
+    assert found[0] == found[1]
+    assert found[0]["smoke"].min == 0.5
+
+
+LOSING_JOB = """
+import os, sys
+from phi.field import CenteredGrid
+from h5scene import Scene
+scene = Scene.resume(sys.argv[1], 0, background=True)
+first = scene.frames[-1] + 1 if scene.frames else 0
+value = scene.read("smoke", frame=first - 1).values.mean if first else 0.0
+for frame in range(first, 30):
+    scene.log_scalars(frame, loss=float(frame))
+    value = value + 0.5
+    scene.write(smoke=CenteredGrid(value, 0, x=4, y=3), frame=frame)
+    if sys.argv[2] == str(frame):
+        os.kill(os.getpid(), 9)  # what waits is lost
+scene.flush()
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="processes are not killed like this")
+def test_what_waited_when_the_job_was_killed_is_done_again(tmp_path: Path) -> None:
     paths = [tmp_path / "killed.h5", tmp_path / "whole.h5"]
     for path in paths:
         Scene.create(path)
     close_all()
-    if hasattr(signal, "SIGKILL"):
-        for moment in ("7", "19"):
-            command = [sys.executable, "-c", JOB, str(paths[0]), moment]
-            done = subprocess.run(command, cwd=ROOT, check=False, timeout=120)
-            assert done.returncode == -signal.SIGKILL
-    for path in paths:
-        subprocess.run(
-            [sys.executable, "-c", JOB, str(path), ""], cwd=ROOT, check=True, timeout=120
-        )
-    with SceneFile(paths[0], "r") as killed, SceneFile(paths[1], "r") as whole:
-        scene = "sim_000000"
-        assert killed.frames(scene) == whole.frames(scene) == {"smoke": tuple(range(30))}
-        for frame in range(30):
-            assert killed.read_frame(scene, "smoke", frame) == whole.read_frame(
-                scene, "smoke", frame
-            )
-        curves = killed.curves(scene)["loss"], whole.curves(scene)["loss"]
-        assert curves[0].steps.tolist() == curves[1].steps.tolist() == list(range(30))
+    for path, moment in ((paths[0], "17"), (paths[0], ""), (paths[1], "")):
+        command = [sys.executable, "-c", LOSING_JOB, str(path), moment]
+        done = subprocess.run(command, cwd=ROOT, check=False, timeout=120)
+        assert done.returncode == (-signal.SIGKILL if moment else 0)
+    assert compare(*paths) == ()
+    with SceneFile(paths[0], "r") as killed:
+        assert killed.frames("sim_000000") == {"smoke": tuple(range(30))}

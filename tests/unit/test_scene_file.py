@@ -639,7 +639,7 @@ def test_names_that_differ_in_case_are_two_fields(file: SceneFile) -> None:
 def test_a_name_that_was_changed_is_kept_beside_it(file: SceneFile, path: Path) -> None:
     file.close()
     with h5py.File(path) as h5:
-        assert h5[S0]["fluid_velocity"].attrs["name"] == "fluid.velocity"
+        assert h5[S0]["fluid_velocity"].attrs["name"] == b"fluid.velocity"
         assert "name" not in h5[S0]["smoke"].attrs
 
 
