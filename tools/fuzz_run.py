@@ -37,12 +37,14 @@ def main() -> int:
     parser.add_argument("--cases", type=int, default=600)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--jobs", type=int, default=1, help="processes that work side by side")
+    parser.add_argument("--seconds", type=float, default=1e9, help="when to stop, done or not")
     parser.add_argument("--kind", action="append", choices=list(fuzz_damage.KINDS))
     parser.add_argument("--keep", type=Path, help="directory for files that did harm")
     options = parser.parse_args()
     kinds = options.kind or list(fuzz_damage.KINDS)
     start_s = time.monotonic()
-    counts = run(options.cases, options.seed, kinds, options.keep, options.jobs)
+    end_s = start_s + options.seconds
+    counts = run(options.cases, options.seed, kinds, options.keep, options.jobs, end_s)
     print(f"{'damage':<12}" + "".join(f"{outcome:>10}" for outcome in OUTCOMES))
     for kind in kinds:
         print(f"{kind:<12}" + "".join(f"{counts[kind, outcome]:>10,}" for outcome in OUTCOMES))
@@ -51,7 +53,7 @@ def main() -> int:
 
 
 def run(
-    cases: int, seed: int, kinds: list[str], keep: Path | None, jobs: int
+    cases: int, seed: int, kinds: list[str], keep: Path | None, jobs: int, end_s: float
 ) -> Counter[tuple[str, str]]:
     """Returns how often each kind of damage had each outcome."""
     counts: Counter[tuple[str, str]] = Counter()
@@ -62,7 +64,7 @@ def run(
         if child == 0:
             os.close(reading)
             with os.fdopen(writing, "w") as pipe:
-                found = _run_part(range(part, cases, jobs), seed, kinds, keep)
+                found = _run_part(range(part, cases, jobs), seed, kinds, keep, end_s)
                 json.dump([[*key, count] for key, count in found.items()], pipe)
             sys.stdout.flush()
             os._exit(0)
@@ -78,7 +80,7 @@ def run(
 
 
 def _run_part(
-    numbers: range, seed: int, kinds: list[str], keep: Path | None
+    numbers: range, seed: int, kinds: list[str], keep: Path | None, end_s: float
 ) -> Counter[tuple[str, str]]:
     """Runs some of the cases, in a directory of their own."""
     counts: Counter[tuple[str, str]] = Counter()
@@ -88,6 +90,8 @@ def _run_part(
         seeds = make_seeds(Path(directory))
         close_all()
         for number in numbers:
+            if time.monotonic() > end_s:
+                break
             chance = random.Random(f"{seed}:{number}")
             kind = chance.choice(kinds)
             make, of = fuzz_damage.KINDS[kind]
