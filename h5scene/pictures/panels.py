@@ -7,6 +7,7 @@ import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from phi.vis import plot
 from phiml import math
 from phiml.math import batch, channel
@@ -15,7 +16,7 @@ from h5scene.errors import InvalidInputError
 from h5scene.pictures.planes import View, drawn
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 MOST_PANELS = 60
 _PANEL_INCHES = (4.2, 3.4)
@@ -112,7 +113,10 @@ def draw(
         found = [joined([limits_of(field) for field in row]) for row in fields]
         for i, name in enumerate(rows):
             given = (limits or {}).get(name)
-            _set_limits(figure, i, given or found[i], is_row=is_row, count=len(fields))
+            panels_of = list(_axes_of(figure, i, is_row=is_row, count=len(fields)))
+            _set_limits(panels_of, given or found[i])
+            _set_bounds(panels_of, fields[i][0])
+            _order_corners(panels_of, fields[i][0])
     return figure
 
 
@@ -140,15 +144,8 @@ def _all_but_args(shape: Any) -> Any:
     return batch(shape).without("args")
 
 
-def _set_limits(
-    figure: Any, index: int, limits: Limits | None, *, is_row: bool, count: int
-) -> None:
-    """Gives all panels of a field one colour scale, or one value axis."""
-    if limits is None:
-        return
-    low, high = limits
-    if low == high:
-        low, high = low - 0.5, high + 0.5
+def _axes_of(figure: Any, index: int, *, is_row: bool, count: int) -> Iterator[Any]:
+    """Yields Matplotlib's 2D axes of all panels of a field, and of their colour bars."""
     for axes in figure.axes:
         place = axes.get_subplotspec()
         if place is None or hasattr(axes, "zaxis"):
@@ -156,9 +153,24 @@ def _set_limits(
         place = place.get_topmost_subplotspec()  # a colour bar divides the place of its panel
         grid = place.get_gridspec()
         total, span = (grid.ncols, place.colspan) if is_row else (grid.nrows, place.rowspan)
-        if total != count or span.start != index:
-            continue
-        color_bar = getattr(axes, "_colorbar", None)  # Matplotlib has no other way from axes to it
+        if total == count and span.start == index:
+            yield axes
+
+
+def _color_bar(axes: Any) -> Any:
+    """Returns the colour bar that axes are; `None` where they are a panel."""
+    return getattr(axes, "_colorbar", None)  # Matplotlib has no other way
+
+
+def _set_limits(panels: Sequence[Any], limits: Limits | None) -> None:
+    """Gives all panels of a field one colour scale, or one value axis."""
+    if limits is None:
+        return
+    low, high = limits
+    if low == high:
+        low, high = low - 0.5, high + 0.5
+    for axes in panels:
+        color_bar = _color_bar(axes)
         if color_bar is not None:
             color_bar.mappable.set_clim(low, high)  # not always the image: PhiFlow makes its own
             continue
@@ -168,3 +180,35 @@ def _set_limits(
         if axes.lines and not axes.images and not axes.collections:
             margin = 0.05 * (high - low)
             axes.set_ylim(low - margin, high + margin)
+
+
+def _set_bounds(panels: Sequence[Any], field: Any) -> None:
+    """Lets stream lines fill their panels.
+
+    PhiFlow leaves as much room around a grid of vectors as arrows of their length would take.
+    """
+    if not field.is_grid or field.spatial_rank != 2 or "vector" not in channel(field):
+        return
+    across, up = (
+        (float(field.bounds.lower.vector[axis]), float(field.bounds.upper.vector[axis]))
+        for axis in field.geometry.vector.item_names
+    )
+    for axes in panels:
+        if _color_bar(axes) is None:
+            axes.set(xlim=across, ylim=up)
+
+
+def _order_corners(panels: Sequence[Any], field: Any) -> None:
+    """Draws cells of a mesh with their corners in order, around their middle.
+
+    PhiFlow takes corners by number, so that most cells of four would cross themselves.
+    """
+    if not field.is_mesh or field.spatial_rank != 2:
+        return
+    for axes in panels:
+        for artist in axes.collections:
+            for path in artist.get_paths():
+                corners = path.vertices[:-1]  # the last one is the first again
+                x, y = (corners - corners.mean(0)).T
+                ordered = corners[np.argsort(np.arctan2(y, x))]
+                path.vertices = np.concatenate([ordered, ordered[:1]])

@@ -28,6 +28,7 @@ from phi.flow import (
     ZERO_GRADIENT,
     Box,
     CenteredGrid,
+    Field,
     PointCloud,
     StaggeredGrid,
     batch,
@@ -37,6 +38,7 @@ from phi.flow import (
     tensor,
     vec,
 )
+from phi.geom import build_mesh
 from PIL import Image
 
 from h5scene.errors import InvalidInputError
@@ -153,6 +155,34 @@ def test_points_batches_and_flags_are_drawn() -> None:
         ("points", points), ("runs", runs_of), ("flags", flags))]  # fmt: skip
     assert len(titles(draw({"all": row}))) == 4
     assert len(titles(draw({str(i): [one] for i, one in enumerate(row[::2])}, is_row=True))) == 2
+
+
+def test_stream_lines_fill_their_panels() -> None:
+    large = CenteredGrid(lambda x: x * 1000, 0, Box(x=1, y=2), x=8, y=8)
+    volume = StaggeredGrid(1.0, 0, Box(x=1, y=2, z=3), x=4, y=4, z=4)
+    panels = {name: [panel(field, name, 0, None, View())]
+              for name, field in (("large", large), ("volume", volume))}  # fmt: skip
+    for is_row in (False, True):
+        figure = draw(panels, is_row=is_row)
+        limits = [(axes.get_xlim(), axes.get_ylim()) for axes in figure.axes]
+        assert limits == [((0, 1), (0, 2))] * 2
+
+
+@pytest.mark.filterwarnings("ignore:phiml.math.reshaped_:DeprecationWarning")  # of build_mesh
+def test_cells_of_a_mesh_do_not_cross_themselves() -> None:
+    mesh = build_mesh(Box(x=3, y=2), x=3, y=2)
+    figure = draw({"heat": [panel(Field(mesh, 1.0, 0), "heat", 0, None, View())]})
+    cells = [
+        path.vertices
+        for axes in figure.axes
+        if getattr(axes, "_colorbar", None) is None
+        for collection in axes.collections
+        for path in collection.get_paths()
+    ]
+    assert len(cells) == 6
+    for corners in cells:
+        (x, y), (u, v) = corners[:-1].T, corners[1:].T
+        assert abs(np.sum(x * v - u * y)) / 2 == pytest.approx(1)  # the area of a cell
 
 
 def test_limits_of_what_has_none() -> None:
