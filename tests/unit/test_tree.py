@@ -118,7 +118,7 @@ def test_what_is_remembered_follows_renaming_and_removing(tree: SceneTree, h5: h
 
 def test_one_spelling_of_a_name_owns_its_place(tree: SceneTree, h5: h5py.File) -> None:
     write(tree, "s", "a b", 0, centered())
-    assert h5["s/a-b"].attrs["name"] == "a b"
+    assert h5["s/a-b"].attrs["name"] == b"a b"
     for seen in (tree, fresh(h5)):
         write(seen, "s", "a b", 1, centered())
         for other in ("a-b", "a  b", "a b!"):
