@@ -513,7 +513,7 @@ def test_properties_that_fit_no_attribute(h5scene: H5Scene) -> None:
     assert scene.properties == {"plain": 1}
     scene.properties = {}
     assert scene.properties == {}
-    assert h5scene.contents()["sim_000000"][0]["kind"] == "scene"
+    assert h5scene.contents()["sim_000000"][0]["kind"] in ("scene", b"scene")
 
 
 def test_a_tensor_of_strings_is_cut_for_a_batch(h5scene: H5Scene) -> None:
