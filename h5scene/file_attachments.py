@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from h5scene.errors import NotFoundError
 from h5scene.format import attached_files, layout, names
-from h5scene.open_file import OpenFile
+from h5scene.open_file import OpenFile, in_sandbox
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 class FileAttachments(OpenFile):
     """Files attached to the scenes of a file."""
 
+    @in_sandbox
     def files(self, scene: str) -> tuple[str, ...]:
         """Returns the names of the files attached to the scene, such as `src/plume.py`, sorted.
 
@@ -27,6 +28,7 @@ class FileAttachments(OpenFile):
         """
         return self._read(lambda file: attached_files.attached_files(file.scene(scene)), scene)
 
+    @in_sandbox
     def read_file(self, scene: str, name: str) -> bytes:
         """Returns the content of an attached file.
 

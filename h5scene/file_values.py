@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from h5scene.errors import InvalidInputError
 from h5scene.format import layout, names, properties, tables
 from h5scene.format.groups import text_names
-from h5scene.open_file import OpenFile
+from h5scene.open_file import OpenFile, in_sandbox
+from h5scene.sandbox import carried
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from h5scene.record import Array
 
 
+@carried
 @dataclass(frozen=True)
 class Curve:
     """A scalar over steps.
@@ -38,6 +40,7 @@ class FileValues(OpenFile):
 
     # --- properties -------------------------------------------------------------------------------
 
+    @in_sandbox
     def properties(self, scene: str) -> dict[str, Any]:
         """Returns the properties of the scene, sorted by name; tensors in them are `TensorRecord`.
 
@@ -89,6 +92,7 @@ class FileValues(OpenFile):
 
     # --- times and curves -------------------------------------------------------------------------
 
+    @in_sandbox
     def times(self, scene: str) -> dict[int, float]:
         """Returns the physical time of each frame that has one, by frame.
 
@@ -134,6 +138,7 @@ class FileValues(OpenFile):
 
         self._change(put)
 
+    @in_sandbox
     def curves(self, scene: str) -> dict[str, Curve]:
         """Returns the scalar curves of the scene, sorted by name.
 

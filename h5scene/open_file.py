@@ -5,9 +5,10 @@
 
 from __future__ import annotations
 
+import functools
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeAlias, TypeVar
 
 from h5scene import background as background_writing
 from h5scene.errors import (
@@ -21,12 +22,13 @@ from h5scene.errors import (
 from h5scene.format import tree
 from h5scene.format.workers import check_workers, default_workers
 from h5scene.paths import scene_file_path
+from h5scene.sandbox import Sandbox
 from h5scene.store import create_store, open_store
 from h5scene.store.access import Policy, checked_limit
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from types import TracebackType
 
     from typing_extensions import Self
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from h5scene.store import Durability, Store
     from h5scene.store.gate import SafeFile
 
+P = ParamSpec("P")
 T = TypeVar("T")
 Mode: TypeAlias = Literal["r", "r+", "a", "x"]
 
@@ -56,6 +59,7 @@ class OpenFile:
         background: bool = False,
         trusted: bool = False,
         max_array_bytes: int | None = None,
+        sandbox: bool = False,
     ):
         _check_option("mode", mode, ("r", "r+", "a", "x"))
         _check_option("durability", durability, ("process", "power"))
@@ -68,10 +72,21 @@ class OpenFile:
         self._mode = mode
         self._durability: Durability = durability
         self._lock_timeout_s = lock_timeout_s
+        self._is_closed = False  # of a file in a sandbox
+        self._child_options: dict[str, Any] = {
+            "lock_timeout_s": lock_timeout_s,
+            "workers": workers,
+            "max_array_bytes": max_array_bytes,
+        }
         self._compression: Compression = compression
         self._workers = default_workers() if workers is None else workers
         self._is_background = background
-        self._store: Store | None = self._open_or_create()
+        self._store: Store | None = None
+        self._sandbox = _checked_sandbox(sandbox, self)
+        if self._sandbox is not None:
+            self._call_in_sandbox("_ask_for_nothing", (), {})
+            return
+        self._store = self._open_or_create()
         self._read(lambda _: None)  # a file that is none of ours is refused here, not at first use
         if background:
             background_writing.prepare()
@@ -109,6 +124,9 @@ class OpenFile:
         Raises:
             H5SceneError: As `flush`.
         """
+        if self._sandbox is not None:
+            self._sandbox.stop()
+            self._is_closed = True
         store = self._store
         if store is not None:
             try:
@@ -176,6 +194,10 @@ class OpenFile:
 
     def _opened(self) -> Store:
         """Returns the store."""
+        if self._sandbox is not None and not self._is_closed:
+            raise InvalidInputError(
+                f"{self._path} is open in a sandbox, where this cannot be done; open it without"
+            )
         if self._store is None:
             raise InvalidInputError(f"{self._path} is closed; open it again")
         return self._store
@@ -212,10 +234,31 @@ class OpenFile:
         cache = {} if self._policy.is_trusted else store.cache
         return tree.SceneTree(h5.with_policy(self._policy), cache, self._path)
 
+    def _call_in_sandbox(
+        self, name: str, arguments: tuple[Any, ...], options: Mapping[str, Any]
+    ) -> Any:
+        """Returns what a method of this class returns in a process of its own."""
+        if self._is_closed:
+            raise InvalidInputError(f"{self._path} is closed; open it again")
+        assert self._sandbox is not None
+        return self._sandbox.call(
+            _call_method,
+            type(self),
+            self._path,
+            self._child_options,
+            name,
+            arguments,
+            dict(options),
+            size_bytes=Path(self._path).stat().st_size if Path(self._path).exists() else 0,
+        )
+
+    def _ask_for_nothing(self) -> None:
+        """Does nothing; a file that cannot be opened says so."""
+
     def _writable(self) -> Store:
         """Returns the store, which may be written to."""
-        store = self._opened()
-        if self._mode == "r":
+        store = None if self._sandbox is not None and not self._is_closed else self._opened()
+        if self._mode == "r" or store is None:
             raise ReadOnlyError(
                 f"{self._path} is open for reading only; open it with mode 'a' to write"
             )
@@ -254,6 +297,63 @@ class OpenFile:
             if error.location is None and scene is not None:
                 error.location = f"/{scene}"
             raise
+
+
+def in_sandbox(method: Callable[P, T]) -> Callable[P, T]:
+    """Lets a method that reads do so in a process of its own, of files that are opened like that.
+
+    What it takes can be pickled; what it returns are plain values and records.
+    """
+
+    @functools.wraps(method)
+    def call(*arguments: P.args, **options: P.kwargs) -> T:
+        file: Any = arguments[0]
+        if file._sandbox is None:
+            return method(*arguments, **options)
+        with file._located(None):
+            found: T = file._call_in_sandbox(method.__name__, arguments[1:], options)
+            return found
+
+    return call
+
+
+_open_files: dict[tuple[Any, ...], OpenFile] = {}
+"""The file that is open in the process of a sandbox."""
+
+
+def _call_method(
+    cls: type[OpenFile],
+    path: str,
+    file_options: dict[str, Any],
+    name: str,
+    arguments: tuple[Any, ...],
+    options: dict[str, Any],
+) -> Any:
+    """Returns what a method of an open file returns: in the process of a sandbox."""
+    key = (cls, path, *file_options.items())
+    if key not in _open_files:
+        _open_files[key] = cls(path, "r", **file_options)
+    file = _open_files[key]
+    is_property = isinstance(getattr(cls, name), property)
+    return getattr(file, name) if is_property else getattr(file, name)(*arguments, **options)
+
+
+def _checked_sandbox(sandbox: object, file: OpenFile) -> Sandbox | None:
+    """Returns a sandbox for a file that is to be read in one; `None` if it is not.
+
+    Raises:
+        InvalidInputError: Other options of the file make no sense with it.
+    """
+    _check_option("sandbox", sandbox, (True, False))
+    if not sandbox:
+        return None
+    if file._mode != "r":
+        raise InvalidInputError(
+            f"a file can be read in a sandbox, and not written; open {file._path} with mode 'r'"
+        )
+    if file._policy.is_trusted:
+        raise InvalidInputError("a file that is trusted needs no sandbox; give one of both")
+    return Sandbox(file._policy.array_limit_bytes)
 
 
 def _check_option(name: str, value: object, allowed: tuple[object, ...]) -> None:

@@ -13,7 +13,7 @@ from h5scene.file_attachments import FileAttachments
 from h5scene.file_values import Curve, FileValues
 from h5scene.format import names, stacks, tables
 from h5scene.format.rounding import digits_by_field
-from h5scene.open_file import DEFAULT_LOCK_TIMEOUT_S, Mode
+from h5scene.open_file import DEFAULT_LOCK_TIMEOUT_S, Mode, in_sandbox
 from h5scene.record import DimSpec, copied_records
 
 if TYPE_CHECKING:
@@ -50,6 +50,9 @@ class SceneFile(FileValues, FileAttachments):
             any kind are read. Only for files whose origin you know.
         max_array_bytes: How large one array in the file may be, unpacked; all of the machine's
             memory by default.
+        sandbox: Whether all of the file is read in a process of its own, with limits of memory and
+            time: for files that may crash whoever reads them. Mode `r` only; several times slower
+            for small fields.
 
     Durability:
         Each call that changes the file is a transaction: when it has returned, its changes survive;
@@ -73,10 +76,12 @@ class SceneFile(FileValues, FileAttachments):
     # --- scenes -----------------------------------------------------------------------------------
 
     @property
+    @in_sandbox
     def scenes(self) -> tuple[str, ...]:
         """Names of all scenes, sorted."""
         return self._read(lambda file: file.scene_names())
 
+    @in_sandbox
     def has_scene(self, scene: str) -> bool:
         """Whether there is a scene of this name."""
         return self._read(lambda file: file.has_scene(scene))
@@ -157,6 +162,7 @@ class SceneFile(FileValues, FileAttachments):
 
     # --- fields and frames ------------------------------------------------------------------------
 
+    @in_sandbox
     def fieldnames(self, scene: str) -> tuple[str, ...]:
         """Returns the names of all fields of the scene, sorted.
 
@@ -165,6 +171,7 @@ class SceneFile(FileValues, FileAttachments):
         """
         return self._read(lambda file: file.fieldnames(scene), scene)
 
+    @in_sandbox
     def fields_of(self, scene: str, structure: str) -> tuple[str, ...]:
         """Returns the names of the fields that were written as members of a structure, sorted.
 
@@ -175,6 +182,7 @@ class SceneFile(FileValues, FileAttachments):
         """
         return self._read(lambda file: file.fields_of(scene, structure), scene)
 
+    @in_sandbox
     def frames(self, scene: str) -> dict[str, tuple[int, ...]]:
         """Returns the numbers of the frames of each field, sorted.
 
@@ -264,6 +272,7 @@ class SceneFile(FileValues, FileAttachments):
                     tables.remove_rows_after(table, frame)
                 file.remove_frames_after(scene, frame)
 
+    @in_sandbox
     def common_frames(self, scenes: Sequence[str], fieldnames: Sequence[str]) -> tuple[int, ...]:
         """Returns the numbers of the frames that all of these fields have in all scenes, sorted.
 
@@ -273,6 +282,7 @@ class SceneFile(FileValues, FileAttachments):
         """
         return self._read(lambda file: file.common_frames(scenes, fieldnames))
 
+    @in_sandbox
     def read_frames(
         self,
         scenes: Sequence[str],
@@ -316,6 +326,7 @@ class SceneFile(FileValues, FileAttachments):
 
         return self._read(read)
 
+    @in_sandbox
     def read_stacks(
         self,
         scenes: Sequence[str],
@@ -360,6 +371,7 @@ class SceneFile(FileValues, FileAttachments):
 
         return self._read(read)
 
+    @in_sandbox
     def describe_frames(
         self, scenes: Sequence[str], fieldnames: Sequence[str], frame: int
     ) -> list[tuple[FieldRecord, ...]]:
@@ -383,6 +395,7 @@ class SceneFile(FileValues, FileAttachments):
 
         return self._read(describe)
 
+    @in_sandbox
     def read_frame(
         self, scene: str, name: str, frame: int, region: Region | Sequence[Region] | None = None
     ) -> FieldRecord:
@@ -391,6 +404,7 @@ class SceneFile(FileValues, FileAttachments):
             lambda file: file.read_field(scene, name, frame, region, workers=self._workers), scene
         )
 
+    @in_sandbox
     def read_values(
         self, scene: str, name: str, frame: int, region: Mapping[str, slice] | None = None
     ) -> Array:
@@ -418,6 +432,7 @@ class SceneFile(FileValues, FileAttachments):
             scene,
         )
 
+    @in_sandbox
     def max_relative_error(self, scene: str, name: str, frame: int) -> float:
         """Returns by how much of their magnitude values were rounded at most; 0 if not at all.
 

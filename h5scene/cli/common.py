@@ -44,6 +44,19 @@ class FramesType(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # of
         return [int(item) for item in items]
 
 
+def joined_frames(
+    ctx: click.Context,  # noqa: ARG001  # as click calls it
+    param: click.Parameter,
+    given: tuple[Any, ...],
+) -> Any:
+    """Returns the frames of an option that may be given several times; a range only alone."""
+    if len(given) < 2:
+        return given[0] if given else None
+    if any(isinstance(one, slice) for one in given):
+        raise click.BadParameter("give one START:STOP:STEP, or several numbers", param=param)
+    return [frame for one in given for frame in one]
+
+
 class BytesType(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # of new click
     """A number of bytes: `500M`, `8G`."""
 

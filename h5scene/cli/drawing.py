@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from h5scene.cli.common import FramesType
+from h5scene.cli.common import FramesType, joined_frames
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -58,7 +58,9 @@ def view_options(function: F) -> F:
     options = [
         click.option(
             "-f", "--frame", "--frames", "frames", type=FramesType(), metavar="FRAMES",
-            help="Frames: 7, or 0,5,10, or START:STOP:STEP without STOP itself.",
+            multiple=True, callback=joined_frames,
+            help="Frames: 7, or 0,5,10, or START:STOP:STEP without STOP itself. Numbers can be "
+            "given several times.",
         ),
         click.option("--along", metavar="AXIS", help="Axis to look along in 3D; the last one."),
         click.option(

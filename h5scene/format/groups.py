@@ -24,7 +24,11 @@ _MAX_FIXED_BYTES = 1 << 12  # all attributes of an object together have 64 KiB
 
 
 def mark(group: h5py.Group, kind: str) -> None:
-    """Says on a new group what it is."""
+    """Says on a new group what it is.
+
+    In texts of fixed length, which stand in structures that have a checksum: a scene whose kind is
+    damaged would not be listed.
+    """
     set_text(group.id, layout.KIND_ATTR, kind)
     set_text(group.id, layout.ENCODING_ATTR, layout.ENCODING_VERSION)
 

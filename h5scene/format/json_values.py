@@ -65,13 +65,15 @@ def dump_json(value: Any, what: str) -> str:
     return text
 
 
-def load_json(text: str) -> Any:
+def load_json(text: Any) -> Any:
     """Returns the value of JSON text, its tensors as `TensorRecord`.
 
     Raises:
         CorruptDataError: The text is not JSON, is nested more than 1,000 times, or a tagged object
             in it is not what FORMAT.md says.
     """
+    if not isinstance(text, str):
+        raise CorruptDataError(f"not JSON but {type(text).__name__}")
     _check_depth(text)
     try:
         return json.loads(text, object_hook=_untag, parse_constant=_reject_constant)

@@ -165,6 +165,17 @@ def scene(file: SceneFile, name: str) -> Result:
     return file._read(look, name)
 
 
+def links(file: SceneFile, path: str) -> Result:
+    """Gives the names in a group whose members cannot be looked at together."""
+
+    def look(tree: SceneTree) -> Result:
+        found = groups.link_names(tree.h5[path])
+        known = [link for link in found if not link.startswith(layout.RESERVED_PREFIX)]
+        return _Notes().result(names=sorted(filter(names.may_be_listed, known)))
+
+    return file._read(look)
+
+
 def part(file: SceneFile, name: str, which: str) -> Result:
     """Looks at the properties, times, curves, files, arrays or statistics of a scene."""
 
@@ -245,11 +256,13 @@ def _frame(
     member = tree.h5[path[1:]]
     dataset = codec.values_of(member)
     notes.counts["bytes"] += dataset.id.get_storage_size()
-    error = codec.read_max_relative_error(tree.h5, path[1:])
-    if not 0 <= error < 1:
-        raise CorruptDataError(f"{path} gives {error} as its largest relative error")
+    attributes = {one: list(one.attrs) for one in {dataset, member}}  # mostly one and the same
+    if layout.MAX_RELATIVE_ERROR_ATTR in attributes[dataset]:
+        error = codec.read_max_relative_error(tree.h5, path[1:])
+        if not 0 <= error < 1:
+            raise CorruptDataError(f"{path} gives {error} as its largest relative error")
     if usual is not None:
-        has_own = layout.FIELD_TYPE_ATTR in member.attrs
+        has_own = layout.FIELD_TYPE_ATTR in attributes[member]
         same_form = record.values.shape == usual.shape and record.values.dtype == usual.dtype
         if has_own or not same_form:
             notes.add(
@@ -259,8 +272,8 @@ def _frame(
                 f"{layout.FRAMES_VARY_ATTR!r} that says so",
             )
     _check_hash(member, record)
-    for one in {dataset, member}:
-        _unknown_attributes(notes, one, path, _FRAME_ATTRS)
+    for found in attributes.values():
+        _note_unknown(notes, found, path, _FRAME_ATTRS)
     notes.counts["damaged frames"] -= 1
 
 
@@ -344,7 +357,12 @@ def _frames_in(group: h5py.Group) -> Iterator[bool]:
 
 def _unknown_attributes(notes: _Notes, thing: Any, path: str, known: frozenset[str]) -> None:
     """Notes attributes that the format does not have."""
-    for name in notes.attempt(path, list, thing.attrs) or ():
+    _note_unknown(notes, notes.attempt(path, list, thing.attrs) or (), path, known)
+
+
+def _note_unknown(notes: _Notes, found: Sequence[str], path: str, known: frozenset[str]) -> None:
+    """Notes those names of attributes that the format does not have."""
+    for name in found:
         if name not in known:
             notes.add(path, "unknown", f"has an attribute {name!r}")
 

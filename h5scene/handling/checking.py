@@ -156,10 +156,10 @@ class _Run:
             return self._checked()
         for note in notes:
             self._add(Finding("/", "unknown", note))
-        for scene in self._step("/", "root").get("names", ()):
+        for scene in self._names("/", "root"):
             for which in PARTS:
                 self._step(f"/{scene}/{which}", "part", scene, which)
-            for link in self._step(f"/{scene}", "scene", scene).get("names", ()):
+            for link in self._names(f"/{scene}", "scene", scene):
                 path = f"/{scene}/{link}"
                 numbers = self._step(path, "field", scene, link).get("names", ())
                 self._frames(path, scene, link, numbers)
@@ -171,6 +171,12 @@ class _Run:
             self._sandbox.stop()
         else:
             _close()
+
+    def _names(self, path: str, step: str, *arguments: str) -> Sequence[str]:
+        """Returns what a step gives to look at next; all there is where one member spoils it."""
+        result = self._step(path, step, *arguments) or self._step(path, "links", path)
+        names: Sequence[str] = result.get("names", ())
+        return names
 
     def _frames(self, path: str, scene: str, link: str, numbers: Sequence[int]) -> None:
         """Reads the frames of a field, many in a step; after an error, one."""
@@ -199,7 +205,8 @@ class _Run:
             result: Result = self._call(_take_step, step, arguments)
         except H5SceneError as error:
             _raise_if_not_about_file(error)
-            self._add(Finding(error.location or path, "damaged", str(error)))
+            where = error.location or path
+            self._add(Finding(where if where.startswith(path) else path, "damaged", str(error)))
             return {}
         if step != "frames":
             self._take(result)

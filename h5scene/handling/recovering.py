@@ -19,18 +19,17 @@ from h5scene.errors import (
     StorageError,
     UnsupportedVersionError,
 )
-from h5scene.format import attached_files, codec, layout, names, plain_arrays, properties, tables
-from h5scene.format.tree import SceneTree, initialise
+from h5scene.format import layout, names
+from h5scene.format.tree import initialise
 from h5scene.format.workers import check_workers, default_workers
-from h5scene.handling.salvage import reading
+from h5scene.handling.salvage import reading, sources
 from h5scene.handling.salvage.reading import Source
-from h5scene.handling.salvage.rebuilding import Place, Rebuilt, rebuild, superblock_patch
-from h5scene.handling.salvage.structures import find_structures
+from h5scene.handling.salvage.rebuilding import Place
+from h5scene.handling.salvage.writing import Writer
 from h5scene.paths import scene_file_path
 from h5scene.record import TENSOR, DimSpec, FieldDescription, FieldRecord
 from h5scene.sandbox import Sandbox
 from h5scene.store import create_store
-from h5scene.store.patching import PatchedDisk, committed_state
 from h5scene.store.system import memory_bytes
 
 if TYPE_CHECKING:
@@ -142,7 +141,7 @@ def recover(
     try:
 
         def fill(h5: h5py.Group) -> None:
-            run.save_all(_Writer(h5, target, compression, threads))
+            run.save_all(Writer(h5, target, compression, threads))
 
         create_store(target, initialise, durability=durability, fill=fill).close()
     finally:
@@ -156,64 +155,6 @@ def _existing(path: str | os.PathLike[str]) -> str:
         if Path(candidate).is_file():
             return candidate
     raise NotFoundError(f"there is no file {os.fspath(path)}", file=os.fspath(path))
-
-
-class _Writer:
-    """The new file, which gets what was saved.
-
-    Args:
-        h5: It, open.
-        path: Its name, for messages.
-        compression: How hard to compress.
-        workers: Number of threads.
-    """
-
-    def __init__(self, h5: h5py.Group, path: str, compression: Compression, workers: int):
-        self._h5 = h5
-        self._tree = SceneTree(h5, {}, path)
-        self._compression = compression
-        self._workers = workers
-
-    def scene(self, scene: str) -> h5py.Group:
-        """Returns a scene, which is created when there is none."""
-        if not self._tree.has_scene(scene):
-            names.scene_link(scene)
-            self._tree.create_scene(scene)
-        return self._h5[scene]
-
-    def frame(self, scene: str, name: str, number: int, record: FieldRecord, error: float) -> None:
-        """Writes a frame that was rounded by as much."""
-        self.scene(scene)
-        plan = self._tree.plan_frame(scene, name, number, record)
-        self._tree.write_frame(plan, self._compression, workers=self._workers)
-        if error:
-            path = f"{scene}/{names.field_link(name)}/{names.frame_link(number)}"
-            codec.values_of(self._h5[path]).attrs[layout.MAX_RELATIVE_ERROR_ATTR] = error
-
-    def properties(self, scene: str, found: dict[str, Any]) -> None:
-        """Writes properties."""
-        texts = properties.property_texts(found)
-        properties.write_properties(self.scene(scene), texts, replace=False)
-
-    def table(self, scene: str, which: str, name: str, columns: Iterable[str], rows: Array) -> None:
-        """Writes the times, or a curve."""
-        group = self.scene(scene)
-        if which == layout.CURVES_GROUP:
-            group = group.require_group(which)
-        tables.write_table(group, name, tuple(columns), rows)
-
-    def attachment(self, scene: str, name: str, content: bytes, mode: int | None) -> None:
-        """Writes an attached file."""
-        group = self.scene(scene)
-        attached_files.write_bytes(group.require_group(layout.FILES_GROUP), name, content)
-        if mode is not None:
-            attached_files.set_mode(group, name, mode)
-
-    def arrays(self, scene: str, name: str, found: dict[str, Array]) -> None:
-        """Writes arrays that are no fields."""
-        plain_arrays.write_arrays(
-            self.scene(scene), name, found, self._compression, workers=self._workers
-        )
 
 
 @dataclass
@@ -272,16 +213,15 @@ class _Run:
         self.lost: list[Lost] = []
         self.lost_count = 0
 
-    def save_all(self, writer: _Writer) -> None:
+    def save_all(self, writer: Writer) -> None:
         """Saves what can be reached, and then what can be found."""
         whole = Source(self._path, None, 0, self._max_array_bytes)
         places = self._places_of(whole)
         if not places and not self._is_root_listed:
-            for source in self._mended():
-                places = self._places_of(source)
-                if places:
-                    whole = source
-                    break
+            without_store = sources.mended(self._path, self._max_array_bytes)
+            if without_store is not None:
+                whole = without_store
+                places = self._places_of(whole)
         for place in places:
             self._save_place(writer, whole, place)
         self._is_complete = (
@@ -290,7 +230,8 @@ class _Run:
             and all(state.is_listed for state in self._fields.values())
         )
         if self._is_damaged:
-            source, rebuilt = self._found()
+            report = None if self._on_progress is None else partial(self._on_progress, "searching")
+            source, rebuilt = sources.searched(self._path, self._max_array_bytes, report)
             for place in rebuilt.places:
                 self._save_place(writer, source, place, is_found=True)
             if not self._is_complete:
@@ -322,35 +263,10 @@ class _Run:
             self._lose(path, message)
         return [Place(scene, scene) for scene in found]
 
-    def _mended(self) -> Iterable[Source]:
-        """Yields the file with a superblock that fits, without what the store knows of it."""
-        read, size_bytes, base, patches = self._bytes()
-        mended = superblock_patch(read, base, size_bytes)
-        if mended:
-            yield Source(self._path, (*patches, *mended), size_bytes, self._max_array_bytes)
-
-    def _found(self) -> tuple[Source, Rebuilt]:
-        """Returns the file with a new root, after a search."""
-        read, size_bytes, base, patches = self._bytes()
-        report = None if self._on_progress is None else partial(self._on_progress, "searching")
-        found = find_structures(read, self._size_bytes, base, report)
-        rebuilt = rebuild(found, read, size_bytes, base)
-        source = Source(
-            self._path, (*patches, *rebuilt.patches), rebuilt.size_bytes, self._max_array_bytes
-        )
-        return source, rebuilt
-
-    def _bytes(self) -> tuple[Any, int, int, list[Any]]:
-        """Returns what reads the committed bytes, their length, the base, and the journal."""
-        state = committed_state(self._path)
-        disk = PatchedDisk(self._path, state.runs, state.size_bytes)
-        read = partial(_read_at, disk)
-        return read, state.size_bytes, state.base, state.runs
-
     # --- one scene --------------------------------------------------------------------------------
 
     def _save_place(
-        self, writer: _Writer, source: Source, place: Place, *, is_found: bool = False
+        self, writer: Writer, source: Source, place: Place, *, is_found: bool = False
     ) -> None:
         """Saves a scene, or what was found of one and is not saved yet."""
         if is_found and place.scene not in self._known and self._is_complete:
@@ -382,7 +298,7 @@ class _Run:
         for link, name in stored.items():
             self._save_field(writer, source, place, link, name, is_found=is_found)
 
-    def _save_part(self, writer: _Writer, source: Source, place: Place, which: str) -> None:
+    def _save_part(self, writer: Writer, source: Source, place: Place, which: str) -> None:
         """Saves the properties, times, curves, attached files or arrays of a scene."""
         key = (place.scene, which)
         if key in self._parts:
@@ -402,7 +318,7 @@ class _Run:
 
     def _save_properties(
         self,
-        writer: _Writer,
+        writer: Writer,
         source: Source,
         place: Place,
         which: str,  # noqa: ARG002
@@ -414,7 +330,7 @@ class _Run:
         return list(problems)
 
     def _save_tables(
-        self, writer: _Writer, source: Source, place: Place, which: str
+        self, writer: Writer, source: Source, place: Place, which: str
     ) -> reading.Problems:
         found, problems = self._ask(reading.tables_of, source, place.stand_in, which)
         for name, rows in found.items():
@@ -428,7 +344,7 @@ class _Run:
         return list(problems)
 
     def _save_attachments(
-        self, writer: _Writer, source: Source, place: Place, which: str
+        self, writer: Writer, source: Source, place: Place, which: str
     ) -> reading.Problems:
         found, problems = self._ask(reading.attachments, source, place.stand_in)
         for name in found:
@@ -443,7 +359,7 @@ class _Run:
         return list(problems)
 
     def _save_arrays(
-        self, writer: _Writer, source: Source, place: Place, which: str
+        self, writer: Writer, source: Source, place: Place, which: str
     ) -> reading.Problems:
         problems: reading.Problems = []
         for name in self._ask(reading.array_groups, source, place.stand_in):
@@ -461,7 +377,7 @@ class _Run:
 
     def _save_field(
         self,
-        writer: _Writer,
+        writer: Writer,
         source: Source,
         place: Place,
         link: str,
@@ -497,7 +413,7 @@ class _Run:
         else:
             self._donors.setdefault(name, found)
 
-    def _save_orphans(self, writer: _Writer, source: Source, paths: Iterable[str]) -> None:
+    def _save_orphans(self, writer: Writer, source: Source, paths: Iterable[str]) -> None:
         """Saves frames that nothing leads to any more.
 
         Their checksums tell their numbers. Those that follow one another are taken for one field,
@@ -543,7 +459,7 @@ class _Run:
 
     def _save_frame(
         self,
-        writer: _Writer,
+        writer: Writer,
         source: Source,
         place: Place,
         link: str,
@@ -569,7 +485,7 @@ class _Run:
 
     def _write(
         self,
-        writer: _Writer,
+        writer: Writer,
         scene: str,
         state: _FieldState,
         number: int,
@@ -635,7 +551,7 @@ class _Run:
                 self._lose(f"/{scene}/{name}", message)
 
 
-_PARTS: dict[str, Callable[[_Run, _Writer, Source, Place, str], reading.Problems]] = {
+_PARTS: dict[str, Callable[[_Run, Writer, Source, Place, str], reading.Problems]] = {
     "properties": _Run._save_properties,
     layout.TIMES_DATASET: _Run._save_tables,
     layout.CURVES_GROUP: _Run._save_tables,
@@ -653,8 +569,3 @@ def _raise_if_not_about_file(error: H5SceneError) -> None:
 def _needs_members(description: FieldDescription) -> bool:
     """Whether a description is not enough to make a field of values."""
     return description.field_type == "Field" or "field" in str(description.boundary)
-
-
-def _read_at(disk: PatchedDisk, offset: int, byte_count: int) -> bytes:
-    """Returns bytes; none at offsets that no file has."""
-    return disk.read(byte_count, offset) if 0 <= offset < 1 << 62 else b""

@@ -110,6 +110,7 @@ def draw(
             size=size,
             max_subfigures=MOST_PANELS,
         )
+        _give_bars(figure)
         found = [joined([limits_of(field) for field in row]) for row in fields]
         for i, name in enumerate(rows):
             given = (limits or {}).get(name)
@@ -160,6 +161,20 @@ def _axes_of(figure: Any, index: int, *, is_row: bool, count: int) -> Iterator[A
 def _color_bar(axes: Any) -> Any:
     """Returns the colour bar that axes are; `None` where they are a panel."""
     return getattr(axes, "_colorbar", None)  # Matplotlib has no other way
+
+
+def _give_bars(figure: Any) -> None:
+    """Gives each panel a colour bar of its own, where one for all lies across the last panel."""
+    common = [axes for axes in figure.axes if _color_bar(axes) and axes.get_subplotspec() is None]
+    if not common:
+        return
+    for axes in common:
+        axes.remove()
+    for axes in tuple(figure.axes):
+        artists = [one for one in (*axes.images, *axes.collections) if one.get_array() is not None]
+        if artists and not hasattr(axes, "zaxis"):
+            figure.colorbar(artists[0], ax=axes)
+    figure.tight_layout()
 
 
 def _set_limits(panels: Sequence[Any], limits: Limits | None) -> None:

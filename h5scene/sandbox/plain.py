@@ -60,6 +60,10 @@ def send_error(stream: IO[bytes], error: BaseException) -> None:
     _send(stream, about)
 
 
+class NoAnswerError(Exception):
+    """What came is no answer: nothing that the same process says later can be understood."""
+
+
 def receive(stream: Any, *, most_bytes: int) -> Any:
     """Returns the value that was sent, or raises the error.
 
@@ -69,24 +73,22 @@ def receive(stream: Any, *, most_bytes: int) -> Any:
 
     Raises:
         EOFError: The other end is closed.
-        CorruptDataError: It is no answer, or too long.
+        NoAnswerError: It is no answer, or too long.
         H5SceneError: The error that was sent.
     """
     try:
         text_bytes, data_bytes = _LENGTHS.unpack(_read(stream, _LENGTHS.size))
         if text_bytes > min(_MAX_TEXT_BYTES, most_bytes) or data_bytes > most_bytes:
-            raise CorruptDataError(f"the answer has {text_bytes + data_bytes:,} bytes")
+            raise NoAnswerError(f"it has {text_bytes + data_bytes:,} bytes")
         about = json.loads(_read(stream, text_bytes))
         buffers = [_read(stream, count) for count in _counts(about["buffers"], data_bytes)]
         if "error" not in about:
             return _decoded(about["value"], buffers)
         found = _error(about)
-    except (EOFError, H5SceneError):
-        raise
-    except (ArithmeticError, AssertionError, LookupError, RecursionError, TypeError) as error:
-        raise CorruptDataError(f"the answer cannot be understood: {error!r}") from error
-    except ValueError as error:
-        raise CorruptDataError(f"the answer cannot be understood: {error}") from error
+    except (ArithmeticError, AssertionError, AttributeError, LookupError, MemoryError) as error:
+        raise NoAnswerError(repr(error)) from error
+    except (RecursionError, TypeError, ValueError) as error:
+        raise NoAnswerError(repr(error)) from error
     raise found
 
 
@@ -142,7 +144,7 @@ def _encoded_array(array: np.ndarray[Any, Any], buffers: list[Any], *, is_scalar
 def _decoded(tree: Any, buffers: list[Any]) -> Any:
     """Returns the value that `_encoded` made into a tree."""
     if isinstance(tree, list):
-        raise CorruptDataError("the answer cannot be understood: a bare list")
+        raise NoAnswerError("a bare list")
     if not isinstance(tree, dict):
         return tree
     if "array" in tree:
@@ -162,7 +164,7 @@ def _decoded(tree: Any, buffers: list[Any]) -> Any:
 def _decoded_array(tree: dict[str, Any], buffers: list[Any]) -> Any:
     text = tree["dtype"]
     if _DTYPE.fullmatch(text) is None:
-        raise CorruptDataError(f"the answer has values of {text!r}")
+        raise NoAnswerError(f"values of {text!r}")
     array = np.frombuffer(buffers[tree["array"]], np.dtype(text)).reshape(tree["stored"])
     if tree["is_scalar"]:
         return array[()]
@@ -187,9 +189,9 @@ def _error(about: dict[str, Any]) -> H5SceneError:
 def _counts(counts: list[Any], total_bytes: int) -> list[int]:
     """Returns the lengths of buffers, which must be as long together as was said."""
     if not all(type(count) is int and count >= 0 for count in counts):
-        raise CorruptDataError("the answer says impossible lengths")
+        raise NoAnswerError("impossible lengths")
     if sum(counts) != total_bytes:
-        raise CorruptDataError("the answer contradicts itself about its length")
+        raise NoAnswerError("lengths that contradict each other")
     return counts
 
 

@@ -62,30 +62,29 @@ class Sandbox:
         with self._lock:
             process = self._started()
             timeout_s = self._timeout_s + size_bytes / _SLOWEST_BYTES_PER_S
-            is_late = threading.Event()
-
-            def end() -> None:
-                is_late.set()
-                process.kill()
-
-            watch = threading.Timer(timeout_s, end)
-            watch.daemon = True
-            watch.start()
+            watch = _Watch(process, timeout_s)
+            is_answered = False
             try:
                 assert process.stdin is not None
                 pickle.dump((timeout_s, function, arguments), process.stdin)
                 process.stdin.flush()
-                return plain.receive(process.stdout, most_bytes=self._memory_bytes)
+                value = plain.receive(process.stdout, most_bytes=self._memory_bytes)
+                is_answered = True
+                return value
             except (EOFError, BrokenPipeError) as error:
                 # A process that has closed its end need not end by itself.
                 with suppress(subprocess.TimeoutExpired):
                     process.wait(1)
-                raise CorruptDataError(_cause(process, timeout_s, is_late.is_set())) from error
-            except CorruptDataError:
+                raise CorruptDataError(_cause(process, watch)) from error
+            except plain.NoAnswerError as error:
+                raise CorruptDataError(
+                    f"reading took over the process that did it, or confused it: {error}"
+                ) from error
+            except H5SceneError:  # which is an answer
+                is_answered = True
                 raise
             finally:
-                watch.cancel()
-                if process.poll() is not None or is_late.is_set():
+                if watch.end() or not is_answered:
                     self.stop()
 
     def stop(self) -> None:
@@ -122,11 +121,42 @@ class Sandbox:
             self.stop()
 
 
-def _cause(process: subprocess.Popen[bytes], timeout_s: float, is_late: bool) -> str:
+class _Watch:
+    """Ends a process after some time, unless it is ended itself before.
+
+    Args:
+        process: The process.
+        timeout_s: How long it may take.
+
+    Attributes:
+        timeout_s: As given.
+        has_struck: Whether it has ended the process.
+    """
+
+    def __init__(self, process: subprocess.Popen[bytes], timeout_s: float):
+        self.timeout_s = timeout_s
+        self.has_struck = False
+        self._process = process
+        self._timer = threading.Timer(timeout_s, self._strike)
+        self._timer.daemon = True
+        self._timer.start()
+
+    def end(self) -> bool:
+        """Lets the process live from here on; returns whether that is too late."""
+        self._timer.cancel()
+        self._timer.join()
+        return self.has_struck
+
+    def _strike(self) -> None:
+        self.has_struck = True
+        self._process.kill()
+
+
+def _cause(process: subprocess.Popen[bytes], watch: _Watch) -> str:
     """Returns why there is no answer."""
     status = process.poll()
-    if is_late:
-        return f"reading took longer than {timeout_s:.0f} s, and was ended"
+    if watch.has_struck:
+        return f"reading took longer than {watch.timeout_s:.0f} s, and was ended"
     if status is not None and status < 0:
         with suppress(ValueError):
             return f"reading ended the process that did it with {signal.Signals(-status).name}"
@@ -144,7 +174,7 @@ def serve() -> None:
             timeout_s, function, arguments = pickle.load(questions)  # noqa: S301  # our parent's
             limits.limit_processor_time(timeout_s)
             try:
-                value = function(*arguments)
+                plain.send(answers, function(*arguments))
             except H5SceneError as error:
                 plain.send_error(answers, error)
             except MemoryError:
@@ -153,5 +183,3 @@ def serve() -> None:
                 )
             except Exception as error:  # noqa: BLE001  # it is told to who asked
                 plain.send_error(answers, error)
-            else:
-                plain.send(answers, value)

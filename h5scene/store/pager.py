@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 
 from h5scene.errors import CorruptDataError, InternalError, StorageError, UnsafeFileError
 from h5scene.store.failures import from_system
-from h5scene.store.heap import HEAP_START, check_heap
 from h5scene.store.journal import Run, coalesced, write_journal
+from h5scene.store.structures import check_structure
 from h5scene.store.userblock import (
     HEADER_BYTES,
     USER_BLOCK_BYTES,
@@ -305,8 +305,7 @@ class Pager:
         for pages in (self._pages, self._ghosts):
             if pages:
                 _lay_over(view, offset, pages)
-        if view[:8] == HEAP_START:
-            check_heap(view, self.disk.path)
+        check_structure(view, self.disk.path, self._size)
 
     def _write_at(self, data: bytes | bytearray | memoryview, offset: int, count: int) -> None:
         end, base = offset + count, self.base

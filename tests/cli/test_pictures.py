@@ -157,6 +157,20 @@ def test_points_batches_and_flags_are_drawn() -> None:
     assert len(titles(draw({str(i): [one] for i, one in enumerate(row[::2])}, is_row=True))) == 2
 
 
+def test_points_in_3d_leave_room_for_the_scales_of_others(runs: Scene) -> None:
+    """PhiFlow draws one scale for all, across the last panel."""
+    points = PointCloud(vec(x=tensor([0.0, 1.0], instance("points")), y=0.5, z=0.5))
+    fields = {"density": runs.read("density"), "points": points}
+    figure = draw(
+        {name: [panel(field, name, 0, None, View())] for name, field in fields.items()}, is_row=True
+    )
+    density, cloud, *bars = figure.axes
+    assert [hasattr(axes, "_colorbar") for axes in bars] == [True]
+    assert density.get_position().x1 < bars[0].get_position().x0
+    assert bars[0].get_position().x1 < cloud.get_position().x0
+    assert clims(figure) == [(1.75, 2.75)] * 2  # the image of constant 2.25, and its bar
+
+
 def test_stream_lines_fill_their_panels() -> None:
     large = CenteredGrid(lambda x: x * 1000, 0, Box(x=1, y=2), x=8, y=8)
     volume = StaggeredGrid(1.0, 0, Box(x=1, y=2, z=3), x=4, y=4, z=4)
@@ -201,6 +215,12 @@ def test_plot(runs: Scene, capsys: Capture) -> None:
         pixels = np.asarray(picture.convert("RGB"))
     assert pixels.shape[1] > pixels.shape[0] > 300
     assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 100
+    with Image.open("a.png") as picture:
+        width = picture.width
+    assert run(["plot", "runs.h5/0", "smoke", "-f", "0", "-f", "2", "-f", "1", "-o", "c.png"]) == 0
+    capsys.readouterr()
+    with Image.open("c.png") as picture:
+        assert picture.width > 0.9 * width  # three panels
     assert run(["plot", "runs.h5/0", "--frame", "0", "--dpi", "50"]) == 0
     out = capsys.readouterr().out
     assert out.startswith("Drawn density, flow, line, smoke, velocity of")
@@ -216,6 +236,7 @@ def test_plot(runs: Scene, capsys: Capture) -> None:
         (["plot", "runs.h5/0", "none"], 1, "no field 'none'"),
         (["plot", "runs.h5/0", "smoke", "--frames", "9"], 1, "no frame 9"),
         (["plot", "runs.h5/0", "smoke", "--frames", "9:"], 1, "the last is 2"),
+        (["plot", "runs.h5/0", "smoke", "-f", "0", "-f", "1:2"], 2, "one START:STOP:STEP, or sev"),
         (["plot", "runs.h5/0", "smoke", "-o", "no/a.png"], 1, "cannot write no/a.png"),
         (["plot", "runs.h5/0", "smoke", "-o", "a.xyz"], 1, "cannot write a.xyz"),
         (["plot", "runs.h5/0", "density", "--at", "7"], 1, "z = 7 is outside"),

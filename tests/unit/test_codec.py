@@ -65,6 +65,7 @@ def survives(group: h5py.Group, record: FieldRecord) -> None:
 
 def test_a_mark_says_kind_and_encoding(group: h5py.Group) -> None:
     groups.mark(group, "field")
+    # Of fixed length, as which HDF5 keeps them with a checksum; h5py gives those as bytes.
     assert dict(group.attrs) == {"kind": b"field", "encoding_version": b"1.0"}
     groups.check_mark(group, "field")
 

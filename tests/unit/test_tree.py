@@ -72,9 +72,9 @@ def test_a_file_of_another_format_is_refused(h5: h5py.File, version: Any, error:
 
 
 def test_a_scene_and_its_field_are_marked(tree: SceneTree, h5: h5py.File) -> None:
-    assert dict(h5["s"].attrs) == {"kind": "scene", "encoding_version": "1.0"}
-    assert h5["s/smoke"].attrs["kind"] == "field"
-    assert h5["s/smoke"].attrs["encoding_version"] == "1.0"
+    assert dict(h5["s"].attrs) == {"kind": b"scene", "encoding_version": b"1.0"}
+    assert h5["s/smoke"].attrs["kind"] == b"field"
+    assert h5["s/smoke"].attrs["encoding_version"] == b"1.0"
 
 
 def test_a_second_frame_costs_a_dataset_and_its_checksum(tree: SceneTree, h5: h5py.File) -> None:
@@ -118,7 +118,7 @@ def test_what_is_remembered_follows_renaming_and_removing(tree: SceneTree, h5: h
 
 def test_one_spelling_of_a_name_owns_its_place(tree: SceneTree, h5: h5py.File) -> None:
     write(tree, "s", "a b", 0, centered())
-    assert h5["s/a-b"].attrs["name"] == "a b"
+    assert h5["s/a-b"].attrs["name"] == b"a b"
     for seen in (tree, fresh(h5)):
         write(seen, "s", "a b", 1, centered())
         for other in ("a-b", "a  b", "a b!"):

@@ -25,9 +25,9 @@ from h5scene.handling.salvage.structures import (
     Header,
     Link,
     attribute_name,
-    lookup3,
     read_header,
 )
+from h5scene.store.structures import lookup3
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

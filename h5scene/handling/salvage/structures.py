@@ -12,6 +12,8 @@ import struct
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
+from h5scene.store.structures import lookup3
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -151,39 +153,6 @@ def attribute_name(message: bytes) -> str | None:
         return message[start : start + size].rstrip(b"\0").decode()
     except (IndexError, UnicodeDecodeError, struct.error):
         return None
-
-
-def lookup3(data: bytes) -> int:
-    """Returns Bob Jenkins' lookup3 checksum (public domain), which HDF5's metadata carry."""
-    mask = 0xFFFFFFFF
-    a = b = c = (0xDEADBEEF + len(data)) & mask
-    whole = max(len(data) - 1, 0) // 12 * 12
-    for x, y, z in struct.iter_unpack("<III", data[:whole]):
-        a, b, c = (a + x) & mask, (b + y) & mask, (c + z) & mask
-        a = ((a - c) & mask) ^ ((c << 4 | c >> 28) & mask)
-        c = (c + b) & mask
-        b = ((b - a) & mask) ^ ((a << 6 | a >> 26) & mask)
-        a = (a + c) & mask
-        c = ((c - b) & mask) ^ ((b << 8 | b >> 24) & mask)
-        b = (b + a) & mask
-        a = ((a - c) & mask) ^ ((c << 16 | c >> 16) & mask)
-        c = (c + b) & mask
-        b = ((b - a) & mask) ^ ((a << 19 | a >> 13) & mask)
-        a = (a + c) & mask
-        c = ((c - b) & mask) ^ ((b << 4 | b >> 28) & mask)
-        b = (b + a) & mask
-    rest: bytes = data[whole:]
-    if not rest:
-        return int(c)
-    x, y, z = struct.unpack("<III", rest.ljust(12, b"\0"))
-    a, b, c = (a + x) & mask, (b + y) & mask, (c + z) & mask
-    c = ((c ^ b) - (b << 14 | b >> 18)) & mask
-    a = ((a ^ c) - (c << 11 | c >> 21)) & mask
-    b = ((b ^ a) - (a << 25 | a >> 7)) & mask
-    c = ((c ^ b) - (b << 16 | b >> 16)) & mask
-    a = ((a ^ c) - (c << 4 | c >> 28)) & mask
-    b = ((b ^ a) - (a << 14 | a >> 18)) & mask
-    return int(((c ^ b) - (b << 24 | b >> 8)) & mask)
 
 
 # --- inside ---------------------------------------------------------------------------------------
