@@ -19,6 +19,8 @@ from h5scene.cli.texts import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from h5scene.handling.summaries import SceneSummary
     from h5scene.scene_file import SceneFile
     from h5scene.shards import ShardedFile
@@ -96,17 +98,11 @@ def _list_file(file: SceneFile, *, is_all: bool, names: bool, exact: bool, as_js
             }
         )
         return _status(scenes)
-    click.echo(
+    heading = (
         f"{about.path}: {counted(about.scene_count, 'scene')}, {size(about.size_bytes)}, "
         f"format {about.format_version}, made by {about.creator}"
     )
-    if scenes:
-        click.echo()
-        print_scenes(scenes)
-    left = len(all_scenes) - len(shown)
-    if left:
-        click.echo(f"… and {counted(left, 'more scene')}, up to {all_scenes[-1]}; --all lists them")
-    return _status(scenes)
+    return _print_list(heading, scenes, all_scenes)
 
 
 def _list_shards(
@@ -125,9 +121,13 @@ def _list_shards(
     for scene in shown:
         by_file.setdefault(places[scene], []).append(scene)
     summaries: dict[str, SceneSummary] = {}
-    for path, chosen in by_file.items():
-        with SceneFile(path, "r") as file:
-            summaries |= {one.name: one for one in summarize_scenes(file, chosen, is_exact=exact)}
+    with work_bar("Listing") as bar:
+        for path, chosen in by_file.items():
+            with SceneFile(path, "r") as file:
+                found = summarize_scenes(file, chosen, is_exact=exact)
+            summaries |= {one.name: one for one in found}
+            if bar is not None:
+                bar(len(summaries), len(shown))
     scenes = [summaries[scene] for scene in shown]
     files = [path for path in (sharded.path, *sharded.shards) if Path(path).exists()]
     size_bytes = sum(Path(path).stat().st_size for path in files)
@@ -142,17 +142,24 @@ def _list_shards(
             }
         )
         return _status(scenes)
-    click.echo(
+    heading = (
         f"{sharded.path}: {counted(len(places), 'scene')} in "
         f"{'the file and ' if sharded.path in files else ''}"
         f"{counted(len(sharded.shards), 'shard')}, {size(size_bytes)}"
     )
+    return _print_list(heading, scenes, list(places))
+
+
+def _print_list(heading: str, scenes: list[SceneSummary], all_scenes: Sequence[str]) -> int:
+    """Prints the first scenes of a file, or all of them, and returns the exit status."""
+    click.echo(printable(heading))
     if scenes:
         click.echo()
         print_scenes(scenes)
-    left = len(places) - len(shown)
+    left = len(all_scenes) - len(scenes)
     if left:
-        click.echo(f"… and {counted(left, 'more scene')}, up to {max(places)}; --all lists them")
+        last = printable(all_scenes[-1])
+        click.echo(f"… and {counted(left, 'more scene')}, up to {last}; --all lists them")
     return _status(scenes)
 
 

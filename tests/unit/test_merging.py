@@ -21,23 +21,13 @@ from h5scene.errors import (
     MergeConflictError,
     NotFoundError,
 )
-from h5scene.handling import scene_copies
 from h5scene.store import close_all, open_store, system
 from tests.cli.sample import make_sample
 from tests.crash.children import Child
 from tests.merging import members, write
 from tests.records import centered, content
 
-
-@pytest.fixture(autouse=True)
-def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-
-
-@pytest.fixture
-def portions(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Makes every transaction copy three objects."""
-    monkeypatch.setattr(scene_copies, "PORTION_OBJECTS", 3)
+pytestmark = pytest.mark.usefixtures("in_tmp_path")
 
 
 # --- names ----------------------------------------------------------------------------------------

@@ -16,22 +16,12 @@ from h5scene.errors import (
     StorageError,
 )
 from h5scene.format import layout
-from h5scene.handling import scene_copies
 from h5scene.store import close_all, only_merger, system
 from tests.crash.children import Child
 from tests.merging import members, write
 from tests.records import content
 
-
-@pytest.fixture(autouse=True)
-def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-
-
-@pytest.fixture
-def portions(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Makes every transaction copy three objects."""
-    monkeypatch.setattr(scene_copies, "PORTION_OBJECTS", 3)
+pytestmark = pytest.mark.usefixtures("in_tmp_path")
 
 
 # --- in portions, and beside others ---------------------------------------------------------------

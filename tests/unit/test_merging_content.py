@@ -17,16 +17,7 @@ from tests.merging import members, write
 from tests.unit.test_hdf5_trees import foreign
 from tests.unit.test_shared_objects import cloud
 
-
-@pytest.fixture(autouse=True)
-def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-
-
-@pytest.fixture
-def portions(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Makes every transaction copy three objects."""
-    monkeypatch.setattr(scene_copies, "PORTION_OBJECTS", 3)
+pytestmark = pytest.mark.usefixtures("in_tmp_path")
 
 
 # --- what scenes share ----------------------------------------------------------------------------
