@@ -2,7 +2,8 @@
 
 `Scene` has the API of `phi.field.Scene`; where PhiFlow writes a directory of npz files for each
 scene, h5scene writes a group in one HDF5 file. `SceneFile` reads and writes the same files as
-NumPy arrays, without PhiFlow. `errors` holds what they raise.
+NumPy arrays, without PhiFlow. `errors` holds what they raise, `cluster` what the ranks of MPI do
+together.
 
 Importing `h5scene` is cheap: PhiFlow and HDF5 are imported when `Scene` or `SceneFile` is first
 used.
@@ -17,6 +18,7 @@ from h5scene import errors
 from h5scene._version import __version__
 
 if TYPE_CHECKING:
+    from h5scene import cluster
     from h5scene.handling.checking import check
     from h5scene.handling.comparing import compare
     from h5scene.handling.copying import copy_file, copy_scenes, split
@@ -34,6 +36,7 @@ __all__ = [
     "SceneFile",
     "__version__",
     "check",
+    "cluster",
     "compare",
     "copy_file",
     "copy_scenes",
@@ -52,6 +55,7 @@ _LOADED_ON_FIRST_USE = {
     "Scene": "h5scene.scene",
     "SceneFile": "h5scene.scene_file",
     "check": "h5scene.handling.checking",
+    "cluster": "h5scene.cluster",
     "compare": "h5scene.handling.comparing",
     "copy_file": "h5scene.handling.copying",
     "copy_scenes": "h5scene.handling.copying",
@@ -69,7 +73,9 @@ def __getattr__(name: str) -> Any:
     """Imports a public name on its first use (PEP 562)."""
     if name not in _LOADED_ON_FIRST_USE:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(_LOADED_ON_FIRST_USE[name]), name)
+    module = importlib.import_module(_LOADED_ON_FIRST_USE[name])
+    is_module = module.__name__ == f"{__name__}.{name}"
+    value = module if is_module else getattr(module, name)
     globals()[name] = value
     return value
 

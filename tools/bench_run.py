@@ -25,6 +25,7 @@ from bench_geometries import measure_geometries
 from bench_libraries import all_libraries, check_equal
 from bench_limits import limits_of
 from bench_loaders import measure_loaders
+from bench_merge import measure_curves, measure_merge
 from bench_parts import measure_memory, measure_parts
 from bench_scale import measure_import, measure_scale
 
@@ -45,8 +46,15 @@ def main() -> int:
     parser.add_argument("--dir", type=Path, metavar="DIR", help="where to put the files")
     parser.add_argument(
         "--only",
-        choices=("frames", "geometries", "parts", "loaders", "scale"),
+        choices=("frames", "geometries", "parts", "loaders", "scale", "merge", "curves"),
         help="measure one part of the table only",
+    )
+    parser.add_argument(
+        "--frames",
+        type=int,
+        default=100_000,
+        metavar="N",
+        help="the curves end at so many frames; 1000000 takes some minutes (default: %(default)s)",
     )
     options = parser.parse_args()
     results: Results = {"machine": machine()}
@@ -78,6 +86,19 @@ def main() -> int:
             print_rows("Many frames, many scenes", results["scale"])
             results["import"] = measure_import()
             print_rows("Imports, in a process of their own", results["import"])
+        if options.only in (None, "merge"):
+            place = folder / "merge"
+            place.mkdir()
+            results["merge"] = measure_merge(place, quick=options.quick)
+            print_rows("Four files, and shards, merged and copied, by the clock", results["merge"])
+        if options.only in (None, "curves"):
+            place = folder / "curves"
+            place.mkdir()
+            results["curves"] = {}
+            print_rows("Cost over size, frames of 2 kB, processor time", {})
+            for row in measure_curves(place, quick=options.quick, frames=options.frames):
+                results["curves"] |= [row]
+                print_row(*row)  # as they come: large ones take long
     if options.json is not None:
         options.json.write_text(json.dumps(results, indent=1, ensure_ascii=False), encoding="utf-8")
     return 0
@@ -211,8 +232,12 @@ def print_rows(title: str, rows: dict[str, Any]) -> None:
     """Prints named numbers."""
     print(f"\n{title}")
     for name, value in rows.items():
-        print(f"  {name:58}{value:12,.2f}")
-    sys.stdout.flush()
+        print_row(name, value)
+
+
+def print_row(name: str, value: float) -> None:
+    """Prints one named number."""
+    print(f"  {name:58}{value:12,.2f}", flush=True)
 
 
 if __name__ == "__main__":

@@ -100,26 +100,8 @@ def write_blocks(
         H5SceneError: As `Scene.write`. All ranks raise the same error.
     """
     own = own_communicator(comm)
-    what = (tuple(blocks), frame, axes, keep_digits, root)
-    records: dict[str, FieldRecord] = {}
-
-    def describe() -> tuple[Any, dict[str, Block]]:
-        checked_root(own, root)
-        for name, block in blocks.items():
-            records[name] = record_from_field(block)
-        dims = _names(axes)
-        return what, {
-            name: Block.of(record, _place(comm, record, dims)) for name, record in records.items()
-        }
-
-    told = everyones(own, "write_blocks", describe)
-    for rank, (other, _) in enumerate(told):
-        if other != told[0][0]:
-            raise InvalidInputError(
-                "all ranks must write the same fields in the same way: rank 0 calls write_blocks "
-                f"for {_told(told[0][0])}, rank {rank} for {_told(other)}"
-            )
-    wholes = {name: tiling(name, [blocks[name] for _, blocks in told]) for name in records}
+    call = {"frame": frame, "axes": axes, "keep_digits": keep_digits, "root": root}
+    records, wholes = _described(own, comm, blocks, call)
     digits = digits_by_field(keep_digits, set(records))
     with ExitStack() as stack:  # aborts the transaction when something fails before its end
         frames: list[tuple[SceneTree, PlannedFrame]] = []
@@ -137,16 +119,10 @@ def write_blocks(
             return file._compression
 
         compression = from_root(own, root, "open", open_file)
-        exchanges = [
-            _Exchange(
-                own,
-                root,
-                wholes[name],
-                Form(whole.shape, whole.dtype, compression, digits.get(name)),
-                records[name].values,
-            )
-            for name, whole in wholes.items()
-        ]
+        exchanges = []
+        for name, whole in wholes.items():
+            form = Form(whole.shape, whole.dtype, compression, digits.get(name))
+            exchanges.append(_Exchange(own, root, whole, form, records[name].values))
 
         def write() -> None:
             try:
@@ -162,6 +138,39 @@ def write_blocks(
             for exchange in exchanges:
                 exchange.take_part()
         from_root(own, root, "write", write)
+
+
+def _described(
+    own: Any, comm: Any, blocks: Mapping[str, Field], call: Mapping[str, Any]
+) -> tuple[dict[str, FieldRecord], dict[str, Tiling]]:
+    """Returns the blocks of this rank, and what those of all ranks make up, by name.
+
+    Raises:
+        InvalidInputError: The ranks were not called alike, or their blocks do not fit together.
+        UnsupportedFieldError: A block is no grid, or one that cannot be put together.
+    """
+    records: dict[str, FieldRecord] = {}
+
+    def describe() -> tuple[tuple[str, ...], dict[str, Any], dict[str, Block]]:
+        checked_root(own, call["root"])
+        axes = _names(call["axes"])
+        for name in sorted(blocks):
+            records[name] = record_from_field(blocks[name])
+        described = {
+            n: Block.of(record, _place(comm, record, axes)) for n, record in records.items()
+        }
+        return tuple(records), dict(call), described
+
+    told = everyones(own, "write_blocks", describe)
+    for rank, other in enumerate(told):
+        if other[:2] != told[0][:2]:
+            raise InvalidInputError(
+                "all ranks must write the same fields in the same way: rank 0 calls write_blocks "
+                f"for {_told(*told[0][:2])}, rank {rank} for {_told(*other[:2])}"
+            )
+    return records, {
+        name: tiling(name, [by_name[name] for *_, by_name in told]) for name in records
+    }
 
 
 def _names(axes: str | Sequence[str] | None) -> tuple[str, ...] | None:
@@ -185,22 +194,19 @@ def _place(comm: Any, record: FieldRecord, axes: tuple[str, ...] | None) -> Plac
             )
         return None
     _, periods, coords = comm.Get_topo()
-    names_ = bounds.axes[: len(coords)] if axes is None else axes
-    if len(names_) != len(coords):
+    named = bounds.axes[: len(coords)] if axes is None else axes
+    if len(named) != len(coords):
         raise InvalidInputError(
             f"the communicator has {len(coords)} dims, the grid has the axes {bounds.axes}; name "
             "one for each with axes="
         )
-    return Place(names_, tuple(coords), tuple(map(bool, periods)))
+    return Place(named, tuple(coords), tuple(map(bool, periods)))
 
 
-def _told(what: tuple[Any, ...]) -> str:
+def _told(fields: tuple[str, ...], call: Mapping[str, Any]) -> str:
     """Returns what a rank was asked to write."""
-    fields, frame, axes, keep_digits, root = what
-    return (
-        f"{', '.join(map(repr, fields)) or 'no field'}, frame {frame!r}, {axes=}, {keep_digits=}, "
-        f"{root=}"
-    )
+    options = ", ".join(f"{name}={value!r}" for name, value in call.items())
+    return f"{', '.join(map(repr, fields)) or 'no field'}, {options}"
 
 
 def _file_of(scene: Scene | None) -> tuple[SceneFile, str]:
@@ -263,25 +269,25 @@ class _Exchange:
                 raise outcome.error
             yield outcome.value
 
-    def _planned(self) -> Iterator[tuple[int, int, Box]]:
-        """Yields the number of each piece, its owner and where it is: in the order of all ranks."""
-        boxes = enumerate(self._form.boxes())
+    def _planned(self) -> Iterator[tuple[int, int]]:
+        """Yields the number of each piece and its owner, in the order of all ranks."""
+        numbers = range(self._form.piece_count)
         if self._form.compression is None or self._form.is_one_piece:
-            for number, box in boxes:
-                yield number, self._root, box
+            for number in numbers:
+                yield number, self._root
             return
-        by_owner: dict[int, deque[tuple[int, Box]]] = {}
-        for number, box in boxes:
-            by_owner.setdefault(self._whole.owner(box), deque()).append((number, box))
+        by_owner: dict[int, deque[int]] = {}
+        for number in numbers:
+            owner = self._whole.owner(self._form.box(number))
+            by_owner.setdefault(owner, deque()).append(number)
         while by_owner:
             for owner in sorted(by_owner):
-                number, box = by_owner[owner].popleft()
-                yield number, owner, box
+                yield by_owner[owner].popleft(), owner
             by_owner = {owner: rest for owner, rest in by_owner.items() if rest}
 
-    def _do(self, number: int, owner: int, box: Box) -> Outcome:
+    def _do(self, number: int, owner: int) -> Outcome:
         """Does what this rank has to do for a piece; returns the piece on `root`."""
-        rank, whole = self._own.rank, self._whole
+        rank, whole, box = self._own.rank, self._whole, self._form.box(number)
         if rank not in (owner, self._root) and not any(whole.given(rank, box)):
             return _NOTHING
         if rank == owner:
@@ -322,7 +328,7 @@ class _Exchange:
         for rank, arrays in {**sent, self._own.rank: self._cut(box)}.items():
             for (target, _), array in zip(self._whole.given(rank, box), arrays, strict=True):
                 piece[target] = array
-        return piece if self._form.is_one_piece else packed_piece(number, box, piece, self._form)
+        return piece if self._form.is_one_piece else packed_piece(number, piece, self._form)
 
     def _send(self, outcome: Outcome, rank: int, tag: int) -> None:
         """Sends a message, which may arrive later."""

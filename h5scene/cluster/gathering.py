@@ -15,6 +15,7 @@ from phiml.math import EMPTY_SHAPE, Shape
 from h5scene.cluster.ranks import (
     Outcome,
     checked_root,
+    everyones,
     from_root,
     own_communicator,
     tried,
@@ -28,9 +29,7 @@ from h5scene.shards import ShardedFile, shard_path
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Iterator
-
-    from h5scene.handling.merging import MergeReport
+    from collections.abc import Callable, Iterator, Sequence
 
 _LEAVE = "leave the block of gathered()"
 
@@ -133,47 +132,55 @@ def gathered(
         ...     scene = file.create()
     """
     own = own_communicator(comm)
-    checked_root(own, root)
-    file_path = from_root(own, root, "enter gathered()", lambda: _checked(path, own.size))
-    file = GatheredFile(file_path, own.rank, own.size)
+    asked = everyones(
+        own, "enter gathered()", lambda: (scene_file_path(path), checked_root(own, root))
+    )
+    if len(set(asked)) > 1:
+        raise InvalidInputError(
+            f"all ranks must enter gathered() with the same path and root, not {sorted(set(asked))}"
+        )
+    file = GatheredFile(asked[0][0], own.rank, own.size)
+    from_root(own, root, "enter gathered()", lambda: _check_shards(file))
     try:
         yield file
     except BaseException as error:
         _leave(own, file, error)
+        if hasattr(error, "add_note"):  # from Python 3.11 on
+            error.add_note(_kept(file.path))
         raise
-    _leave(own, file, None)
-    from_root(own, root, "merge", lambda: _merge(file, lock_timeout_s, on_progress))
+    shards = _leave(own, file, None)
+    from_root(own, root, "merge", lambda: _merge(file, shards, lock_timeout_s, on_progress))
 
 
-def _checked(path: str | os.PathLike[str], size: int) -> str:
-    """Returns the path of the scene file.
+def _check_shards(file: GatheredFile) -> None:
+    """Raises when there are shards that this block would not merge.
 
     Raises:
-        InvalidInputError: Its shards are those of another number of ranks.
+        InvalidInputError: They are those of another number of ranks.
     """
-    file_path = scene_file_path(path)
-    expected = {shard_path(file_path, rank, size) for rank in range(size)}
-    others = set(ShardedFile(file_path).shards) - expected
+    expected = {shard_path(file.path, rank, file.size) for rank in range(file.size)}
+    others = set(ShardedFile(file.path).shards) - expected
     if others:
         raise InvalidInputError(
-            f"{file_path} has shards that are not those of {size} ranks, such as {min(others)}; "
-            "start as many ranks as wrote them, or merge them first: "
-            f"{_how_to_merge(file_path)}"
+            f"{file.path} has shards that are not those of {file.size} ranks, such as "
+            f"{min(others)}; start as many ranks as wrote them, or merge them first: "
+            f"{_how_to_merge(file.path)}"
         )
-    return file_path
 
 
-def _leave(own: Any, file: GatheredFile, error: BaseException | None) -> None:
-    """Waits until all ranks leave the block.
+def _leave(own: Any, file: GatheredFile, error: BaseException | None) -> list[str]:
+    """Waits until all ranks leave the block; returns the shards that they have.
 
     Raises:
         RankError: Another one left it with an error, and this one did not.
         H5SceneError: The shard of a rank could not be closed.
     """
 
-    def close() -> None:
-        if Path(file.shard).exists():
-            SceneFile(file.shard, "r+").close()  # also for the merge, which another rank does
+    def close() -> str | None:
+        if not Path(file.shard).exists():
+            return None
+        SceneFile(file.shard, "r+").close()  # with all that waits, and for the rank that merges
+        return file.shard
 
     outcome = tried(_LEAVE, own.rank, close)
     if error is not None:
@@ -186,22 +193,28 @@ def _leave(own: Any, file: GatheredFile, error: BaseException | None) -> None:
     failed = [other.error for other in outcomes if other.error is not None]
     if failed and error is None:
         raise RankError(f"{failed[0].message}; {_kept(file.path)}") from failed[0]
+    return [other.value for other in outcomes if other.value is not None]
 
 
 def _merge(
-    file: GatheredFile, lock_timeout_s: float, on_progress: Callable[[int, int], object] | None
-) -> MergeReport | None:
+    file: GatheredFile,
+    shards: Sequence[str],
+    lock_timeout_s: float,
+    on_progress: Callable[[int, int], object] | None,
+) -> None:
     """Merges the shards into the file, and removes them.
 
     Raises:
         StorageError: Some could not be merged.
         H5SceneError: As `merge`.
     """
-    shards = Path(file.path + SHARDS_SUFFIX)
-    if not ShardedFile(file.path).shards:
-        return None
+    # By their names as well: where directories are cached, they may show here much later.
+    directory = file.path + SHARDS_SUFFIX
+    inputs = [directory, *shards] if Path(directory).is_dir() else shards
+    if not shards and not ShardedFile(file.path).shards:
+        return
     report = merge(
-        shards, file.path, move=True, lock_timeout_s=lock_timeout_s, on_progress=on_progress
+        inputs, file.path, move=True, lock_timeout_s=lock_timeout_s, on_progress=on_progress
     )
     if report.problems:
         told = "\n  ".join(f"{path}: {problem}" for path, problem in report.problems.items())
@@ -209,7 +222,6 @@ def _merge(
             f"not all could be merged into {file.path}:\n  {told}\n{_kept(file.path)}",
             file=file.path,
         )
-    return report
 
 
 def _kept(path: str) -> str:

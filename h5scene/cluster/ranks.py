@@ -44,10 +44,10 @@ def own_communicator(comm: Any) -> Any:
     """
     try:
         from mpi4py import MPI
-    except ImportError as error:
+    except (ImportError, RuntimeError) as error:  # it is not there, or finds no MPI library
         raise InvalidInputError(
-            "mpi4py is not installed here; install it with `pip install mpi4py`, beside the MPI of "
-            "the cluster"
+            f"mpi4py cannot be used here ({error}); install it with `pip install mpi4py`, beside "
+            "the MPI of the cluster"
         ) from error
     if not isinstance(comm, MPI.Intracomm) or comm == MPI.COMM_NULL:
         raise InvalidInputError(
@@ -119,6 +119,8 @@ def checked_root(own: Any, root: object) -> int:
 
 def _on_rank(rank: int, error: H5SceneError) -> H5SceneError:
     """Returns an error that says on which rank it happened."""
+    if isinstance(error, RankError):
+        return error  # it says so already
     state = error.__reduce__()[1]
     told: H5SceneError = error.__reduce__()[0](*state)
     told.message = f"rank {rank}: {error.message}"

@@ -6,9 +6,9 @@ on any machine. Others are written in runs of neighbouring bytes.
 
 from __future__ import annotations
 
-import itertools
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import h5py
@@ -45,7 +45,7 @@ class Form:
     compression: Compression
     digits: int | None = None
 
-    @property
+    @cached_property
     def piece_shape(self) -> tuple[int, ...]:
         """Shape of the pieces but for those at upper edges; that of the array, if it is one."""
         itemsize = self.dtype.itemsize
@@ -67,11 +67,24 @@ class Form:
         """Whether the array is so small that it is written as any other."""
         return self.piece_shape == self.shape
 
-    def boxes(self) -> Iterator[Box]:
-        """Yields where the pieces are, in the order in which they stand in the array."""
+    @property
+    def piece_count(self) -> int:
+        """Number of pieces."""
+        return math.prod(self._counts)
+
+    def box(self, number: int) -> Box:
+        """Returns where a piece is; they are counted in the order in which they stand."""
+        place = np.unravel_index(number, self._counts)
+        return tuple(
+            slice(int(i) * step, min((int(i) + 1) * step, size))
+            for i, step, size in zip(place, self.piece_shape, self.shape, strict=True)
+        )
+
+    @cached_property
+    def _counts(self) -> tuple[int, ...]:
+        """Number of pieces along each axis."""
         sizes = zip(self.shape, self.piece_shape, strict=True)
-        axes = [[slice(i, min(i + step, n)) for i in range(0, n, step)] for n, step in sizes]
-        return itertools.product(*axes)
+        return tuple(-(-size // max(step, 1)) for size, step in sizes)
 
 
 @dataclass(frozen=True)
@@ -79,7 +92,7 @@ class Packed:
     """A piece as it is to stand in the file.
 
     Attributes:
-        number: Its place among `Form.boxes`.
+        number: Its place among all.
         box: Where it is in the array.
         filter_mask: Of the chunk.
         data: Bytes of the chunk, or the values.
@@ -93,8 +106,9 @@ class Packed:
     summed: bytes
 
 
-def packed_piece(number: int, box: Box, values: Array, form: Form) -> Packed:
+def packed_piece(number: int, values: Array, form: Form) -> Packed:
     """Returns one of several pieces of an array as it is to stand in the file."""
+    box = form.box(number)
     if form.compression is None:
         values = values if form.digits is None else rounded(values, form.digits)
         return Packed(number, box, 0, np.ascontiguousarray(values), b"")
@@ -109,7 +123,7 @@ def write_pieces(group: h5py.Group, name: str, form: Form, pieces: Iterable[Pack
         group: Where to create it.
         name: A name that is free.
         form: Of the array.
-        pieces: All of them, in any order if they are compressed, else in that of `Form.boxes`.
+        pieces: All of them, in any order if they are compressed, else by their numbers.
     """
     dataset = create_array(group, name, form.shape, form.dtype, form.compression)
     outline = outlined(form.shape, form.dtype)

@@ -220,6 +220,7 @@ def check_same(
     on_object: Callable[[int], object] | None = None,
     check_data: Callable[[Any, Any, str], object] | None = None,
     other_attributes: Collection[bytes] = (),
+    only: bytes | None = None,
 ) -> None:
     """Raises when two groups do not hold the same: links, kinds, attributes and every bit of data.
 
@@ -233,6 +234,7 @@ def check_same(
         check_data: Takes two datasets, by their HDF5 identifiers, and how messages name them, and
             raises when they do not hold the same; by default it compares their values.
         other_attributes: Attributes of the groups themselves that may differ.
+        only: Look into one of their members only.
 
     Raises:
         CorruptDataError: Something differs; the message names it.
@@ -246,7 +248,7 @@ def check_same(
         links = links_of(one)
         if links != links_of(other):
             raise CorruptDataError(f"the copy of {where or '/'} has other members")
-        for link in links:
+        for link in links if only is None or where else [only]:
             interruption_point()
             path = f"{where}/{link.decode(errors='replace')}"
             kind = one.links.get_info(link).type

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
-import re
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -19,32 +16,34 @@ from h5scene.errors import (
     H5SceneError,
     InvalidInputError,
     MergeConflictError,
-    NotFoundError,
-    ReadOnlyError,
 )
-from h5scene.format import layout, names, properties
-from h5scene.format.groups import link_names, read_attribute
-from h5scene.format.json_values import dump_json, load_json
-from h5scene.handling.scene_copies import KnownObjects, Portion, SceneCopy
+from h5scene.format import layout, names
+from h5scene.format.groups import link_names
+from h5scene.handling.merge_inputs import (
+    INPUT_TIMEOUT_S,
+    MergeInput,
+    examined,
+    input_files,
+    is_same_path,
+    remove_if_empty,
+)
+from h5scene.handling.merge_names import next_name, note_origin, origins_of
+from h5scene.handling.scene_copies import Portion, SceneCopy
 from h5scene.handling.verifying import CopiedScene, is_same_scene, verify_scene
-from h5scene.paths import HDF5_SUFFIXES, scene_file_path
+from h5scene.paths import scene_file_path
 from h5scene.scene_file import DEFAULT_LOCK_TIMEOUT_S, SceneFile
 from h5scene.store import is_being_written, only_merger, open_store
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Callable, Iterable, Iterator, Sequence
-
-    import h5py
 
     from h5scene.format.tree import SceneTree
     from h5scene.store import Durability
 
 Ids: TypeAlias = Literal["keep", "renumber"]
 
-_INPUT_TIMEOUT_S = 2.0  # who writes to an input is not waited for
-_SERIES = re.compile(r"(.+)_([0-9]{6,18})", re.ASCII)
 _MOST_CONFLICTS = 3  # in the message; the error has all
-_ROOT_ATTRS = frozenset({layout.FORMAT_ATTR, layout.CREATOR_ATTR})
 
 
 @dataclass(frozen=True)
@@ -105,7 +104,8 @@ def merge(
         lock_timeout_s: How long to wait for others that write to the file, in seconds.
         client: A `dask.distributed.Client` whose workers verify while this process goes on to
             copy. They must see the files under the same paths.
-        on_progress: Called with how many bytes of the inputs are done, of how many.
+        on_progress: Called with how many bytes of the inputs are done, of how many; each counts
+            twice if it is verified.
 
     Durability:
         A scene is in the file completely or not at all, each as of a transaction of its own. On
@@ -128,9 +128,15 @@ def merge(
         checked_client(client)
     start_s = time.monotonic()
     path = scene_file_path(output)
-    files, directories = _input_files(inputs, path)
+    files, directories = input_files(inputs, path)
     options = {"lock_timeout_s": lock_timeout_s, "durability": "power" if move else durability}
-    merger = _Merger(path, options, renumbers=ids == "renumber", on_progress=on_progress)
+    merger = _Merger(
+        path,
+        options,
+        renumbers=ids == "renumber",
+        verifies=verify or move,
+        on_progress=on_progress,
+    )
     with ExitStack() as stack:
         stack.enter_context(only_merger(path, lock_timeout_s=lock_timeout_s))
         for file in files:
@@ -139,11 +145,11 @@ def merge(
         if merger.sources:
             merger.open(stack)
         removed = []
-        for source, is_whole in merger.merged(verify or move, client):
+        for source, is_whole in merger.merged(client):
             if move and is_whole and merger.remove(source):
                 removed.append(source.path)
     for directory in directories if removed else ():
-        _remove_if_empty(directory)
+        remove_if_empty(directory)
     report = merger.report
     return MergeReport(
         path,
@@ -166,46 +172,6 @@ class _Report:
     stored_bytes: int = 0
 
 
-@dataclass
-class _Source:
-    """One input.
-
-    Attributes:
-        path: Its path.
-        state: What tells this state of it from others.
-        scenes: Names of all of its scenes, those of a series by number.
-        others: What it holds beside scenes, which is not merged.
-        byte_count: Its length.
-        to_do: The scenes that are still to be copied.
-        known: Objects that the target has as well.
-    """
-
-    path: str
-    state: str
-    scenes: tuple[str, ...]
-    others: tuple[str, ...]
-    byte_count: int
-    to_do: list[str] = field(default_factory=list)
-    known: KnownObjects = field(default_factory=KnownObjects)
-
-    def opened(self) -> SceneFile:
-        """Returns the file, opened for reading."""
-        return SceneFile(self.path, "r", lock_timeout_s=_INPUT_TIMEOUT_S)
-
-    def place(self, scene: str) -> str:
-        """Returns where a scene stands in the target until it is complete.
-
-        No other state of this scene, nor of others, has the same.
-        """
-        digest = hashlib.sha256(f"{self.state}/{scene}".encode()).hexdigest()
-        return f"{layout.MERGING_GROUP}/{digest}"
-
-    @property
-    def name(self) -> str:
-        """What a scene remembers of where it came from: the last two parts of the path."""
-        return "/".join(Path(self.path).absolute().parts[-2:])
-
-
 class _Changed(BusyError):
     """An input is not what it was when it was looked at first."""
 
@@ -224,13 +190,15 @@ class _Merger:
         options: Any,
         *,
         renumbers: bool,
+        verifies: bool,
         on_progress: Callable[[int, int], object] | None,
     ):
-        self.sources: list[_Source] = []
+        self.sources: list[MergeInput] = []
         self.report = _Report()
         self._path = path
         self._options = options
         self._renumbers = renumbers
+        self._verifies = verifies
         self._on_progress = on_progress
         self._done_bytes = 0
         self._target: SceneFile
@@ -240,7 +208,7 @@ class _Merger:
     def add(self, path: str, *, is_moved: bool) -> None:
         """Adds an input, or notes why it is left out."""
         try:
-            self.sources.append(_examined(path, is_moved=is_moved))
+            self.sources.append(examined(path, is_moved=is_moved))
         except H5SceneError as error:
             self.report.problems[path] = str(error)
 
@@ -252,19 +220,20 @@ class _Merger:
         """
         if Path(self._path).exists():
             with SceneFile(self._path, "r", **self._options) as target:
-                target._read(self._compare)
+                self._compare(target)
         else:
             self._compare(None)
 
-    def _compare(self, target: SceneTree | None) -> None:
+    def _compare(self, target: SceneFile | None) -> None:
         """Compares the inputs with each other and with the target, if there is one."""
-        self.report.scenes.clear()  # this may be called again
-        self.report.already.clear()
-        origins = _origins(target) if self._renumbers and target is not None else {}
+        taken: set[str] = set()
+        origins: dict[tuple[str, str], list[str]] = {}
+        if target is not None:
+            taken.update(target._read(lambda tree: link_names(tree.h5)))
+            origins = target._read(origins_of) if self._renumbers else {}
         owners: dict[str, str] = {}
         conflicts = []
         for source in self.sources:
-            source.to_do = []
             for scene in source.scenes:
                 if self._renumbers:
                     candidates = origins.get((source.name, scene), [])
@@ -273,7 +242,7 @@ class _Merger:
                     continue
                 else:
                     owners[scene] = source.path
-                    candidates = [scene] if target is not None and scene in target.h5 else []
+                    candidates = [scene] if scene in taken else []
                 same = self._find_same(source, scene, target, candidates)
                 if same is not None:
                     self.report.scenes[source.path, scene] = same
@@ -294,21 +263,17 @@ class _Merger:
             )
 
     def _find_same(
-        self, source: _Source, scene: str, target: SceneTree | None, candidates: Sequence[str]
+        self, source: MergeInput, scene: str, target: SceneFile | None, candidates: Sequence[str]
     ) -> str | None:
         """Returns which scene of the target is the same as one of a source."""
         if target is None or not candidates:
             return None
-
-        def find(tree: SceneTree) -> str | None:
-            group = tree.scene(scene)
-            for name in candidates:
-                if target.has_scene(name) and is_same_scene(group, target.scene(name)):
-                    return name
-            return None
-
         with source.opened() as file:
-            return file._read(find)
+            for name in candidates:
+                copied = CopiedScene(source.path, scene, self._path, name)
+                if is_same_scene(file, target, copied):
+                    return name
+        return None
 
     # --- copying ----------------------------------------------------------------------------------
 
@@ -318,7 +283,7 @@ class _Merger:
         wanted = {source.place(scene) for source in self.sources for scene in source.to_do}
         self._remove(set(self._target._read(_unfinished)) - wanted)
 
-    def copy(self, source: _Source) -> None:
+    def copy(self, source: MergeInput) -> None:
         """Copies the scenes of an input that are to be copied, and notes which could not be."""
         copies: dict[str, SceneCopy] = {}
         before = self.report.stored_bytes
@@ -353,7 +318,7 @@ class _Merger:
 
     def _go_on(
         self,
-        source: _Source,
+        source: MergeInput,
         file: SceneFile,
         new: SceneTree,
         copy: SceneCopy,
@@ -378,32 +343,28 @@ class _Merger:
         return file._read(go_on)
 
     def _publish(
-        self, source: _Source, scene: str, new: SceneTree, copy: SceneCopy, numbers: dict[str, int]
+        self,
+        source: MergeInput,
+        scene: str,
+        new: SceneTree,
+        copy: SceneCopy,
+        numbers: dict[str, int],
     ) -> str:
         """Gives a scene of which all is there its name in the target, and returns it."""
-        name = _next_name(new, scene, numbers) if self._renumbers else scene
+        name = next_name(new, scene, numbers) if self._renumbers else scene
         copy.publish(new, name)
         if self._renumbers:
-            group = new.scene(name)
-            origin = {"file": source.name, "scene": scene}
-            earlier = _origin(group)
-            if earlier is not None:
-                origin["merged_from"] = earlier
-            text = dump_json(origin, layout.MERGED_FROM_PROPERTY)
-            if len(text.encode()) > layout.MAX_PROPERTY_ATTR_BYTES:
-                del origin["merged_from"]
-                text = dump_json(origin, layout.MERGED_FROM_PROPERTY)
-            properties.write_properties(group, {layout.MERGED_FROM_PROPERTY: text}, replace=False)
+            note_origin(new.scene(name), source.name, scene)
         return name
 
-    def _leave_out(self, source: _Source, scene: str, error: H5SceneError) -> None:
+    def _leave_out(self, source: MergeInput, scene: str, error: H5SceneError) -> None:
         """Leaves out a scene, or all that is left of an input, for an error in it.
 
         Raises:
             H5SceneError: It is one of the target.
         """
         is_taken = isinstance(error, AlreadyExistsError)
-        if not is_taken and (error.file is None or not _is_same_path(error.file, source.path)):
+        if not is_taken and (error.file is None or not is_same_path(error.file, source.path)):
             raise error
         left_out = [scene]
         if is_taken or isinstance(error, (FormatError, InvalidInputError)):
@@ -433,23 +394,23 @@ class _Merger:
     def _say(self, copied_bytes: int) -> None:
         """Reports the progress, in bytes of the inputs."""
         if self._on_progress is not None:
-            total = sum(source.byte_count for source in self.sources)
+            total = sum(source.byte_count for source in self.sources) * (1 + self._verifies)
             self._on_progress(self._done_bytes + copied_bytes, total)
 
     # --- afterwards -------------------------------------------------------------------------------
 
-    def merged(self, verifies: bool, client: Any) -> Iterator[tuple[_Source, bool]]:
+    def merged(self, client: Any) -> Iterator[tuple[MergeInput, bool]]:
         """Copies all inputs, and yields each, with whether all of it is in the target.
 
         To the last bit, if that is verified: here, or by workers while the next ones are copied.
         """
-        if not verifies:
+        if not self._verifies:
             for source in self.sources:
                 self.copy(source)
                 yield source, True
             return
         verdicts: Iterator[tuple[str | None, int]]
-        sent: list[tuple[_Source, CopiedScene]] = []
+        sent: list[tuple[MergeInput, CopiedScene]] = []
         found: dict[str, list[bool]] = {}
         counts: dict[str, int] = {}
 
@@ -470,13 +431,19 @@ class _Merger:
             source, copied = sent[number]
             right = found[source.path]
             right.append(self._is_right(copied, verdict))
-            if len(right) == counts[source.path]:
+            count = counts[source.path]
+            before, now = ((source.byte_count * n) // count for n in (len(right) - 1, len(right)))
+            self._done_bytes += now - before
+            self._say(0)
+            if len(right) == count:
                 yield source, self._is_whole(source, right)
         for source in self.sources:
             if not counts[source.path]:
+                self._done_bytes += source.byte_count
+                self._say(0)
                 yield source, self._is_whole(source, [])
 
-    def _copied(self, source: _Source) -> list[CopiedScene]:
+    def _copied(self, source: MergeInput) -> list[CopiedScene]:
         """Returns the scenes of an input that are in the target."""
         places = {scene: self.report.scenes.get((source.path, scene)) for scene in source.scenes}
         return [
@@ -491,11 +458,11 @@ class _Merger:
             self.report.problems[f"{copied.source}/{copied.scene}"] = f"merged, but {verdict}"
         return verdict is None
 
-    def _is_whole(self, source: _Source, right: Sequence[bool]) -> bool:
+    def _is_whole(self, source: MergeInput, right: Sequence[bool]) -> bool:
         """Whether all scenes of an input are in the target, after these were verified."""
         return all(right) and len(right) == len(source.scenes)
 
-    def remove(self, source: _Source) -> bool:
+    def remove(self, source: MergeInput) -> bool:
         """Removes an input; returns whether it is gone."""
         if source.others:
             self.report.problems[source.path] = (
@@ -505,77 +472,11 @@ class _Merger:
         try:
             if is_being_written(source.path):
                 raise BusyError("somebody has begun to write to it")
-            open_store(source.path).remove(source.state, lock_timeout_s=_INPUT_TIMEOUT_S)
+            open_store(source.path).remove(source.state, lock_timeout_s=INPUT_TIMEOUT_S)
         except H5SceneError as error:
             self.report.problems[source.path] = f"merged, but not removed: {error}"
             return False
         return True
-
-
-def _input_files(
-    inputs: str | os.PathLike[str] | Iterable[str | os.PathLike[str]], target: str
-) -> tuple[list[str], list[str]]:
-    """Returns the files to merge, and the directories that were given for them.
-
-    Raises:
-        NotFoundError: One of them does not exist.
-        InvalidInputError: There are none, or the target is one of them.
-    """
-    given = [inputs] if isinstance(inputs, (str, os.PathLike)) else list(inputs)
-    files: dict[str, str] = {}
-    directories = []
-    for one in given:
-        path = Path(one).expanduser()
-        if path.is_dir():
-            directories.append(str(path))
-            for file in sorted(path.iterdir(), key=_natural_order):
-                is_one = file.suffix in HDF5_SUFFIXES and not file.name.startswith(".")
-                if is_one and file.is_file() and not _is_same_path(file, target):
-                    files.setdefault(os.path.realpath(file), str(file))
-            continue
-        file_path = scene_file_path(path)
-        if not Path(file_path).is_file():
-            raise NotFoundError(f"no scene file {file_path}; nothing was merged", file=file_path)
-        if _is_same_path(file_path, target):
-            raise InvalidInputError(f"{target} cannot be merged into itself; leave it out")
-        files.setdefault(os.path.realpath(file_path), file_path)
-    if not files:
-        raise InvalidInputError("there are no scene files to merge; name some")
-    return list(files.values()), directories
-
-
-def _examined(path: str, *, is_moved: bool) -> _Source:
-    """Returns an input that can be read, and to which nobody is writing.
-
-    Raises:
-        BusyError: Somebody may still be writing to it.
-        H5SceneError: It cannot be read.
-    """
-    if is_being_written(path):
-        raise BusyError(f"{path} is still being written by another process", file=path)
-    with SceneFile(path, "r+" if is_moved else "r", lock_timeout_s=_INPUT_TIMEOUT_S) as file:
-        if is_moved:
-            try:
-                with file.transaction():
-                    pass  # an interrupted commit is finished now, and not when the file is removed
-            except ReadOnlyError:
-                pass  # it can be merged, if not removed
-        store = file._opened()
-
-        def look(tree: SceneTree) -> _Source:
-            scenes = tree.scene_names()
-            known = {*scenes, layout.OBJECTS_GROUP}
-            others = [link for link in tree.h5 if link not in known]
-            others += [f"@{name}" for name in tree.h5.attrs if name not in _ROOT_ATTRS]
-            return _Source(
-                path,
-                store.state(),
-                tuple(sorted(scenes, key=_by_number)),
-                tuple(map(str, others)),
-                Path(path).stat().st_size,
-            )
-
-        return file._read(look)
 
 
 def _unfinished(tree: SceneTree) -> list[str]:
@@ -584,67 +485,3 @@ def _unfinished(tree: SceneTree) -> list[str]:
         return []
     group = tree.h5[layout.MERGING_GROUP]
     return [f"{layout.MERGING_GROUP}/{link}" for link in link_names(group)]
-
-
-def _origins(target: SceneTree) -> dict[tuple[str, str], list[str]]:
-    """Returns which scenes came from a file and scene of some name with an earlier merge."""
-    found: dict[tuple[str, str], list[str]] = {}
-    for name in target.scene_names():
-        origin = _origin(target.scene(name))
-        if isinstance(origin, dict):
-            key = str(origin.get("file")), str(origin.get("scene"))
-            found.setdefault(key, []).append(name)
-    return found
-
-
-def _origin(scene: h5py.Group) -> Any:
-    """Returns what a scene says of where it came from; `None` where it says nothing."""
-    text = read_attribute(scene, layout.MERGED_FROM_PROPERTY)
-    try:
-        return load_json(text) if isinstance(text, str) else None
-    except H5SceneError:
-        return None
-
-
-def _next_name(target: SceneTree, scene: str, numbers: dict[str, int]) -> str:
-    """Returns a name that is free: a number of the series of the scene, or its own, if it has none.
-
-    Args:
-        target: Where it shall be free.
-        scene: Name of the scene so far.
-        numbers: The next numbers by series, as far as they are known.
-    """
-    match = _SERIES.fullmatch(scene)
-    if match is None and scene not in target.h5:
-        return scene
-    series = scene if match is None else match[1]
-    number = numbers.get(series)
-    if number is None:
-        number = target.next_number(series)
-    numbers[series] = number + 1
-    return names.scene_link(names.numbered_scene(series, number))
-
-
-def _by_number(scene: str) -> tuple[str, int]:
-    """Sorts scenes by series and number."""
-    match = _SERIES.fullmatch(scene)
-    return (scene, -1) if match is None else (match[1], int(match[2]))
-
-
-def _natural_order(path: Path) -> list[tuple[int, str]]:
-    """Sorts `9.h5` before `10.h5`."""
-    parts = re.split("([0-9]+)", path.name)
-    return [(int(part), "") if i % 2 else (0, part) for i, part in enumerate(parts)]
-
-
-def _is_same_path(a: str | os.PathLike[str], b: str | os.PathLike[str]) -> bool:
-    """Whether two paths are those of one file."""
-    return os.path.realpath(a) == os.path.realpath(b)
-
-
-def _remove_if_empty(directory: str) -> None:
-    """Removes a directory, unless something is left in it."""
-    try:
-        Path(directory).rmdir()
-    except OSError:
-        return

@@ -35,6 +35,7 @@ PORTION_BYTES = 256 << 20
 PORTION_OBJECTS = 4000
 """How many objects it copies at most. Each costs as much time as some 100 KB."""
 _MAX_NESTING = 64
+_MAX_FLAT = 200  # members of a group that is looked through before it is copied as one
 _HARD, _SOFT, _EXTERNAL = h5py.h5l.TYPE_HARD, h5py.h5l.TYPE_SOFT, h5py.h5l.TYPE_EXTERNAL
 _HASH = layout.CONTENT_HASH_ATTR.encode()
 _CHECKSUM = layout.CHECKSUM_ATTR.encode()
@@ -212,7 +213,9 @@ class _Steps:
         if info.rc > 1:
             self._copied[key] = target
         if isinstance(member, h5py.h5g.GroupID):
-            if not self._is_shared(member, key, to, link, target, is_there=is_there):
+            if self._is_shared(member, key, to, link, target, is_there=is_there):
+                return
+            if is_there or not self._copy_flat(member, from_, to, link):
                 self.enter(member, source, target)
             return
         if not is_there:
@@ -222,6 +225,34 @@ class _Steps:
         if isinstance(member, h5py.h5d.DatasetID):
             self._portion.left_bytes -= 0 if is_there else member.get_storage_size()
         self._portion.left_objects -= 1
+
+    def _copy_flat(self, member: Any, from_: Any, to: Any, link: bytes) -> bool:
+        """Copies a group in one go, if it is a small one of datasets; returns whether it did.
+
+        HDF5 takes a tenth of the time for its attributes.
+        """
+        count = member.get_num_objs()
+        if count > min(self._portion.left_objects, _MAX_FLAT):
+            return False
+        copied_bytes = 0
+        for name in links_of(member):
+            interruption_point()
+            if member.links.get_info(name).type != _HARD:
+                return False
+            dataset = h5py.h5o.open(member, name)
+            info = h5py.h5o.get_info(dataset)
+            if not isinstance(dataset, h5py.h5d.DatasetID) or info.rc > 1:
+                return False
+            _check_dataset(dataset, info.num_attrs)
+            copied_bytes += dataset.get_storage_size()
+        if copied_bytes > self._portion.left_bytes:
+            return False
+        for attribute in attributes_of(member):
+            refuse_references(attribute.get_type(), h5py.h5i.get_name(member))
+        h5py.h5o.copy(from_, link, to, link)
+        self._portion.left_bytes -= copied_bytes
+        self._portion.left_objects -= count + 1
+        return True
 
     @property
     def _copied(self) -> dict[int, bytes]:

@@ -11,14 +11,15 @@ import numpy as np
 
 from h5scene.errors import CorruptDataError, H5SceneError
 from h5scene.format import checksums, layout
-from h5scene.handling.hdf5_trees import check_form, check_same, check_values
+from h5scene.handling.hdf5_trees import check_form, check_same, check_values, links_of
 from h5scene.scene_file import SceneFile
 from h5scene.store import interruption_point
 from h5scene.store.datasets import check_dataset
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
+    from h5scene.format.tree import SceneTree
     from h5scene.store.datasets import CheckedDataset
 
 _OTHER_ATTRIBUTES = (layout.MERGED_FROM_PROPERTY.encode(),)
@@ -51,31 +52,54 @@ def verify_scene(copied: CopiedScene) -> str | None:
     """
     try:
         with SceneFile(copied.source, "r") as old, SceneFile(copied.target, "r") as new:
-            new._read(
-                lambda theirs: old._read(
-                    lambda ours: check_same(
-                        ours.scene(copied.scene),
-                        theirs.scene(copied.new_name),
-                        check_data=check_stored,
-                        other_attributes=_OTHER_ATTRIBUTES,
-                    )
-                )
-            )
+            _compare(old, new, copied, check_stored)
     except H5SceneError as error:
         return str(error)
     return None
 
 
-def is_same_scene(a: h5py.Group, b: h5py.Group) -> bool:
+def is_same_scene(old: SceneFile, new: SceneFile, copied: CopiedScene) -> bool:
     """Whether one scene is a copy of another one, as far as that can be seen quickly.
 
     Numbers are the same where their checksums are; those that have none are read.
     """
     try:
-        check_same(a, b, check_data=_check_sums, other_attributes=_OTHER_ATTRIBUTES)
-    except CorruptDataError:
+        _compare(old, new, copied, _check_sums)
+    except H5SceneError:
         return False
     return True
+
+
+def _compare(
+    old: SceneFile,
+    new: SceneFile,
+    copied: CopiedScene,
+    check_data: Callable[[Any, Any, str], object],
+) -> None:
+    """Raises H5SceneError when a copy is not the same as the scene.
+
+    Each member is compared in a read of its own: who writes to the target does not wait for more.
+    """
+
+    def links(tree: SceneTree) -> list[bytes]:
+        return links_of(tree.scene(copied.scene).id)
+
+    members: list[bytes | None] = [*old._read(links)]
+    for link in members or [None]:
+
+        def compare(theirs: SceneTree, link: bytes | None = link) -> None:
+            def with_ours(ours: SceneTree) -> None:
+                check_same(
+                    ours.scene(copied.scene),
+                    theirs.scene(copied.new_name),
+                    check_data=check_data,
+                    other_attributes=_OTHER_ATTRIBUTES,
+                    only=link,
+                )
+
+            old._read(with_ours)
+
+        new._read(compare)
 
 
 def is_same_object(a: h5py.Group, b: h5py.Group) -> bool:

@@ -184,6 +184,10 @@ def case_no_field(comm: Any, folder: Path) -> Any:
     return failing(comm, folder, {"field": block}, comm)
 
 
+def case_no_fields(comm: Any, folder: Path) -> Any:
+    return failing(comm, folder, None if comm.rank == 1 else {"field": strip(comm)}, comm)
+
+
 def case_points(comm: Any, folder: Path) -> Any:
     points = math.random_uniform(instance(points=4), channel(vector="x,y"))
     return failing(comm, folder, {"field": points}, comm)

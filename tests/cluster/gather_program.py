@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from phi.field import CenteredGrid
 from phi.geom import Box
 from phiml.math import batch, tensor
@@ -122,8 +123,25 @@ def case_a_number_is_taken(comm: Any, folder: Path) -> Any:
     return attempt(comm, folder, inside)
 
 
+def case_a_shard_is_damaged(comm: Any, folder: Path) -> Any:
+    def inside(file: Any) -> None:
+        file.create(copy_calling_script=False).write(smoke=smoke(comm.rank + 1))
+        if comm.rank == 1:
+            SceneFile(file.shard, "r+").close()
+            data = Path(file.shard).read_bytes()
+            numbers = np.full(12, 2, np.float32).tobytes()
+            assert data.count(numbers) == 1
+            Path(file.shard).write_bytes(data.replace(numbers, bytes(48)))
+
+    return attempt(comm, folder, inside)
+
+
 def case_shards_of_others(comm: Any, folder: Path) -> Any:
     if comm.rank == 0:
         Scene.create(folder / "all.h5", shard=(1, 3), copy_calling_script=False)
     comm.barrier()
     return attempt(comm, folder, lambda file: None)
+
+
+def case_different_files(comm: Any, folder: Path) -> Any:
+    return attempt(comm, folder / str(comm.rank), lambda file: None)

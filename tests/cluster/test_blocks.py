@@ -13,6 +13,8 @@ from h5scene import Scene, errors
 from tests.cluster.mpi import RANKS, run_ranks
 from tests.compare import assert_same_field
 
+pytestmark = pytest.mark.xdist_group("blocks")
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -86,9 +88,10 @@ def test_small_fields_are_written_with_large_ones(
     [
         ("a_gap", errors.InvalidInputError, "that on rank 3 .*between them is a gap"),
         ("no_field", errors.UnsupportedFieldError, "rank 2: cannot store a str"),
+        ("no_fields", errors.RankError, "rank 1 failed: TypeError"),
         ("points", errors.UnsupportedFieldError, "rank 0 is a Tensor; only centered"),
-        ("other_frames", errors.InvalidInputError, "frame 0, .*rank 2 for 'field', frame 1"),
-        ("a_rank_fails_while_it_packs", errors.RankError, "rank 3 failed: MemoryError: no memory"),
+        ("other_frames", errors.InvalidInputError, "frame=0, .*rank 2 for 'field', frame=1"),
+        ("a_rank_fails_while_it_packs", errors.RankError, "^rank 3 failed: MemoryError: no memory"),
         ("the_disk_is_full", errors.StorageError, "rank 0: no space left 0"),
         ("another_process_writes", errors.BusyError, "rank 0: "),
     ],

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,7 +23,10 @@ from tests.records import centered, content, staggered
 
 distributed = pytest.importorskip("distributed", reason="dask.distributed is not installed")
 
-pytestmark = pytest.mark.filterwarnings("default")  # of dask's own threads and sockets
+pytestmark = [
+    pytest.mark.xdist_group("dask"),
+    pytest.mark.filterwarnings("default"),  # of dask's own threads and sockets
+]
 
 SCENES = 5
 FRAMES = 6
@@ -144,6 +149,23 @@ def test_import(client: Any, file: Path, tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir() if "part" in path.name] == []
     again = import_scenes(tmp_path / "npz", tmp_path / "new.h5", client=client)
     assert (again.frames, again.skipped) == (0, 2 * 5 * FRAMES)
+
+
+def test_import_goes_on_when_a_worker_dies(client: Any, file: Path, tmp_path: Path) -> None:
+    export_scenes(file, tmp_path / "npz")
+    processes = list(client.run(os.getpid).values())
+
+    def kill_one(progress: Any) -> None:
+        if progress.scenes == 1 and len(processes) == 2:
+            os.kill(processes.pop(), signal.SIGKILL)
+
+    done = import_scenes(
+        tmp_path / "npz", tmp_path / "new.h5", client=client, verify=True, on_progress=kill_one
+    )
+    assert len(processes) == 1
+    assert (done.frames, done.problems) == (2 * 5 * FRAMES, [])
+    assert compare(file, tmp_path / "new.h5") == ()
+    client.wait_for_workers(2, timeout=60)
 
 
 def test_damage_is_named_and_the_rest_imported(client: Any, file: Path, tmp_path: Path) -> None:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from h5scene import Scene, SceneFile, errors
+from h5scene.cluster import gathered
 from tests.cluster.mpi import RANKS, ROOT, launch, run_ranks
+
+pytestmark = pytest.mark.xdist_group("gathering")
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +79,8 @@ def test_an_error_on_one_rank(reports: dict[str, list[Any]], folder: Path) -> No
     for rank, (error, kept, seen, later) in enumerate(reports["a_rank_fails"]):
         if rank == 2:
             assert isinstance(error, ZeroDivisionError)
+            if sys.version_info >= (3, 11):
+                assert f"{path}.shards/3-of-4.h5" in error.__notes__[0]
         else:
             assert isinstance(error, errors.RankError)
             assert "rank 2 left with ZeroDivisionError: the time step is 0" in str(error)
@@ -114,10 +120,34 @@ def test_a_merge_that_fails(reports: dict[str, list[Any]], folder: Path) -> None
     assert shards(path) == [f"{rank}-of-4.h5" for rank in range(RANKS)]
 
 
+def test_a_shard_that_is_damaged(reports: dict[str, list[Any]], folder: Path) -> None:
+    path = folder / "a_shard_is_damaged" / "all.h5"
+    for error in reports["a_shard_is_damaged"]:
+        assert isinstance(error, errors.StorageError)
+        assert f"{path}.shards/1-of-4.h5/sim_000001: merged, but" in str(error)
+        assert f"is kept in {path}.shards/1-of-4.h5; " in str(error)
+    assert shards(path) == ["1-of-4.h5"]
+
+
 def test_shards_of_other_ranks(reports: dict[str, list[Any]]) -> None:
     for error in reports["shards_of_others"]:
         assert isinstance(error, errors.InvalidInputError)
         assert "all.h5.shards/1-of-3.h5" in str(error)
+
+
+def test_ranks_that_ask_for_different_files(reports: dict[str, list[Any]]) -> None:
+    for error in reports["different_files"]:
+        assert isinstance(error, errors.InvalidInputError)
+        assert "with the same path and root" in str(error)
+
+
+def test_without_mpi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "mpi4py", None)
+    with (
+        pytest.raises(errors.InvalidInputError, match="pip install mpi4py"),
+        gathered(tmp_path / "all.h5", "world"),
+    ):
+        pass
 
 
 def test_a_job_that_is_killed_and_started_again(tmp_path: Path) -> None:

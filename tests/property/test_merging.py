@@ -60,7 +60,7 @@ def write(path: Path, content: dict[str, dict[str, Any]]) -> None:
         min_size=1,
         max_size=3,
     ),
-    portion=st.integers(1, 12),
+    portion=st.sampled_from([1, 2, 3, 5, 8, 13, scene_copies.PORTION_OBJECTS]),
     stops=st.lists(st.integers(0, 5), max_size=3),
     move=st.booleans(),
 )

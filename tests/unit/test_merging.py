@@ -433,12 +433,16 @@ def test_the_report_pickles() -> None:
     assert pickle.loads(pickle.dumps(done)) == done
 
 
-def test_progress_ends_at_all() -> None:
-    write("a.h5")
+@pytest.mark.parametrize("times", [1, 2], ids=["merged", "verified"])
+def test_progress_ends_at_all(times: int) -> None:
+    write("a.h5", "sim_000000", "sim_000002", "sim_000003")
     write("b.h5", "sim_000001")
+    with SceneFile("none.h5"):
+        pass
+    inputs = ["a.h5", "b.h5", "none.h5"]
     said: list[tuple[int, int]] = []
-    merge(["a.h5", "b.h5"], "all.h5", on_progress=lambda *state: said.append(state))
-    size = sum(Path(path).stat().st_size for path in ("a.h5", "b.h5"))
+    merge(inputs, "all.h5", verify=times == 2, on_progress=lambda *state: said.append(state))
+    size = sum(Path(path).stat().st_size for path in inputs) * times
     assert said[-1] == (size, size)
     assert said == sorted(said)
 

@@ -285,17 +285,14 @@ def test_a_damaged_file_is_reported(file: SceneFile, path: Path) -> None:
 
 
 @pytest.fixture
-def public(tmp_path: Path) -> Iterator[Path]:
+def public(tmp_path: Path) -> Path:
     """A directory that other users can reach; root may write everywhere, so they are asked."""
-    changed = {}
     for directory in (tmp_path, *tmp_path.parents):
         mode = directory.stat().st_mode
+        # It stays so: tests in other processes are in directories beside this one.
         if directory.stat().st_uid == os.geteuid() and mode & 0o011 != 0o011:
-            changed[directory] = mode
             directory.chmod(mode | 0o011)
-    yield tmp_path
-    for directory, mode in changed.items():
-        directory.chmod(mode)
+    return tmp_path
 
 
 def as_nobody(function: Callable[[], Any]) -> Any:
