@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from h5scene.errors import AlreadyExistsError
+from h5scene.errors import AlreadyExistsError, InvalidInputError
 from h5scene.file_attachments import FileAttachments
 from h5scene.file_values import Curve, FileValues
 from h5scene.format import names, stacks, tables
@@ -101,9 +101,13 @@ class SceneFile(FileValues, FileAttachments):
 
         Raises:
             InvalidNameError: `name` cannot be the name of a scene.
+            InvalidInputError: `count`, `first` or `step` is no such number.
         """
         with self._located(None):
             names.scene_link(name)
+            for value, least, what in ((count, 0, "count"), (first, 0, "first"), (step, 1, "step")):
+                if names.whole_number(value, what) < least:
+                    raise InvalidInputError(f"{what} must be at least {least}, not {value!r}")
         with self._transaction() as file:
             start = first + -(-max(file.next_number(name) - first, 0) // step) * step
             created = [names.numbered_scene(name, start + i * step) for i in range(count)]

@@ -17,6 +17,7 @@ from h5scene.errors import (
 from h5scene.format import codec, descriptions, forms, groups, layout, names, statistics
 from h5scene.format.frame_selections import selected_frames
 from h5scene.format.objects import SharedObjects
+from h5scene.store.links import hard_links
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -190,7 +191,8 @@ class SceneTree:
 
     def frames(self, scene: str, field_link: str) -> tuple[int, ...]:
         """Returns the numbers of the frames of a stored field, sorted."""
-        numbers = map(names.frame_of_link, groups.link_names(self.h5[scene][field_link]))
+        links = hard_links(self.h5[scene][field_link])
+        numbers = (names.frame_of_link(link.decode(errors="replace")) for link in links)
         return tuple(sorted(number for number in numbers if number is not None))
 
     def plan_frame(

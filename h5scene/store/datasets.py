@@ -25,6 +25,8 @@ MAX_DEFLATE_RATIO = 1032
 """A deflate stream cannot inflate to more than this many times its length (258 bytes in 2 bits)."""
 # Below this the size of an array needs no reason.
 _ALWAYS_ALLOWED_BYTES = 1 << 20
+# Chunks may reach beyond the array, but nobody shall take memory for chunks of nearly nothing.
+_MAX_CHUNK_RATIO = 4
 _NUMBER_KINDS = "biufc"
 _SHUFFLE, _DEFLATE = (h5py.h5z.FILTER_SHUFFLE,), (h5py.h5z.FILTER_DEFLATE,)
 _UNSUMMED_PIPELINES = ((), _SHUFFLE, _DEFLATE, _SHUFFLE + _DEFLATE)
@@ -87,30 +89,41 @@ class CheckedDataset:
             self._name = path_of(self.identifier)
         return self._name
 
+    @property
+    def size_bytes(self) -> int:
+        """How large the values are in memory."""
+        return math.prod(map(int, self.shape or ())) * self.dtype.itemsize
+
     def _check(self, properties: Any, layout: int) -> None:
         """Raises UnsafeFileError or CorruptDataError when this is not to be read."""
-        if self.is_contiguous and properties.get_external_count():
+        if properties.get_external_count():  # which HDF5 obeys whatever the layout is
             raise self._unsafe("has its data in another file")
         if self.dtype.kind not in _NUMBER_KINDS:
             raise self._unsafe(f"holds no numbers but {self.dtype}")
+        size_bytes = self.size_bytes
         if layout == h5py.h5d.VIRTUAL:
-            self._check_sources(properties)
+            shown_bytes = self._check_sources(properties)
+            if size_bytes > _ALWAYS_ALLOWED_BYTES:
+                self._check_size(size_bytes, shown_bytes)
             return
         if self.filters and self.filters not in _KNOWN_PIPELINES:
             raise self._unsafe(f"has the filters {self.filters}, which scene files do not have")
-        size_bytes = math.prod(map(int, self.shape or ())) * self.dtype.itemsize
+        if self.chunk is not None:
+            chunk_bytes = math.prod(self.chunk) * self.dtype.itemsize
+            if chunk_bytes > _MAX_CHUNK_RATIO * max(size_bytes, _ALWAYS_ALLOWED_BYTES):
+                raise self._unsafe(f"has {size_bytes} bytes in chunks of {chunk_bytes} bytes")
         if size_bytes > _ALWAYS_ALLOWED_BYTES:
-            self._check_size(size_bytes)
+            stored_bytes = self.identifier.get_storage_size()
+            self._check_size(size_bytes, stored_bytes, is_packed=self.chunk is not None)
 
-    def _check_size(self, size_bytes: int) -> None:
+    def _check_size(self, size_bytes: int, stored_bytes: int, *, is_packed: bool = False) -> None:
         """Raises when the values cannot stand in what the file holds of them, or are too large.
 
         Raises:
             CorruptDataError: They cannot.
             UnsafeFileError: They are larger than allowed.
         """
-        stored_bytes = self.identifier.get_storage_size()
-        if size_bytes > stored_bytes * (1 if self.chunk is None else MAX_DEFLATE_RATIO):
+        if size_bytes > stored_bytes * (MAX_DEFLATE_RATIO if is_packed else 1):
             raise CorruptDataError(
                 f"{self.name} says that it has {size_bytes} bytes; the file holds {stored_bytes} "
                 "bytes of it",
@@ -123,15 +136,22 @@ class CheckedDataset:
                 "allowed; allow more with max_array_bytes"
             )
 
-    def _check_sources(self, properties: Any) -> None:
-        """Raises UnsafeFileError when this shows anything but datasets of the same file."""
+    def _check_sources(self, properties: Any) -> int:
+        """Returns the size of what a virtual dataset shows.
+
+        Raises:
+            UnsafeFileError: This is anything but datasets of the same file.
+        """
         root = h5py.h5g.open(h5py.h5i.get_file_id(self.identifier), b"/")
+        sizes: dict[str, int] = {}
         for i in range(properties.get_virtual_count()):
             if properties.get_virtual_filename(i) != ".":
                 raise self._unsafe(
                     f"shows data of another file, {properties.get_virtual_filename(i)!r}"
                 )
             name = properties.get_virtual_dsetname(i)
+            if "%" in name:  # HDF5 puts numbers there, which lead to datasets of other names
+                raise self._unsafe(f"shows the datasets of a pattern, {name!r}")
             try:
                 source = open_link(root, name)
             except KeyError:
@@ -139,7 +159,8 @@ class CheckedDataset:
             is_dataset = isinstance(source, h5py.h5d.DatasetID)
             if not is_dataset or source.get_create_plist().get_layout() == h5py.h5d.VIRTUAL:
                 raise self._unsafe(f"shows {name!r}, which is no dataset with data of its own")
-            check_dataset(source)
+            sizes[name] = check_dataset(source).size_bytes
+        return sum(sizes.values())
 
     def _unsafe(self, what: str) -> UnsafeFileError:
         return UnsafeFileError(f"{self.name} {what}", location=self.name)

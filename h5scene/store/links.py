@@ -57,6 +57,21 @@ def open_link(parent: Any, link: str | bytes) -> Any:
     return open_member(h5py.Group(parent), link)
 
 
+def hard_links(group: h5py.Group) -> list[bytes]:
+    """Returns the links of a group that are followed, in HDF5's order; all, if it is trusted."""
+    found: list[bytes] = []
+    if access_of(group).policy.is_trusted:
+        group.id.links.iterate(found.append)
+        return found
+
+    def take(link: bytes, about: Any) -> None:
+        if about.type == h5py.h5l.TYPE_HARD:
+            found.append(link)
+
+    group.id.links.iterate(take, info=True)
+    return found
+
+
 def members(group: h5py.Group, is_wanted: Callable[[bytes], bool]) -> Iterator[tuple[bytes, Any]]:
     """Yields members that may be opened: their links and HDF5 identifiers, in HDF5's order.
 

@@ -65,6 +65,18 @@ def change(path: Path, function: Callable[[h5py.File], Any]) -> None:
 # --- creating and opening -------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    "options", [{"count": -1}, {"first": -5}, {"first": "x"}, {"step": 0}, {"step": -1}]
+)
+def test_numbers_of_new_scenes_are_checked(tmp_path: Path, options: Any) -> None:
+    with SceneFile(tmp_path / "runs.h5") as file:
+        with pytest.raises(InvalidInputError, match=next(iter(options))):
+            file.create_scenes("sim", **options)
+        assert file.scenes == ()
+        assert file.create_scenes("sim", 2, first=3, step=4) == ("sim_000003", "sim_000007")
+        assert file.create_scenes("sim", first=3, step=4) == ("sim_000011",)
+
+
 def test_a_new_file_says_what_it_is(path: Path) -> None:
     with SceneFile(path) as file:
         assert file.scenes == ()

@@ -19,7 +19,7 @@ def heap(*objects: tuple[int, int], size: int = 4096) -> memoryview:
 
 def test_heaps_that_hdf5_makes() -> None:
     check_heap(heap((1, 5), (2, 0), (3, 16), (0, 4096 - 16 - 24 - 16 - 32)), "f")
-    check_heap(heap((1, 100_000), size=200_000)[:4096], "f")  # only its beginning was read
+    check_heap(heap((1, 100_000), size=200_000)[:4096], "f")  # its beginning, which is read first
 
 
 @pytest.mark.parametrize(
@@ -28,7 +28,7 @@ def test_heaps_that_hdf5_makes() -> None:
         heap((1, 5), (0, 0)),
         heap((1, 5), (0, 8)),
         heap((1, 5), (0, 1 << 40)),
-        heap((1, 1 << 12)),
+        heap((1, 1 << 12))[:4096],
         heap(size=0),
     ],
     ids=["endless", "too short", "too long", "object too long", "no size"],
@@ -51,6 +51,13 @@ def test_a_file_over_which_hdf5_would_go_round(tmp_path: Any) -> None:
     path.write_bytes(data)
     with pytest.raises(CorruptDataError, match="heap"):
         store.read(lambda h5: h5.attrs["a"])
+
+
+@pytest.mark.parametrize("byte_count", [8, 24, 4104])
+def test_numbers_that_begin_like_a_heap(byte_count: int) -> None:
+    """HDF5 asks for the first 4,096 bytes of a heap, and then for all of it."""
+    numbers = HEAP_START + (7).to_bytes(8, "little") + bytes(byte_count)
+    check_heap(memoryview(numbers[:byte_count]), "f")
 
 
 def test_data_that_look_like_a_heap_are_data(tmp_path: Any) -> None:
