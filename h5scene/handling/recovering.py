@@ -24,7 +24,7 @@ from h5scene.format.tree import initialise
 from h5scene.format.workers import check_workers, default_workers
 from h5scene.handling.salvage import reading, sources
 from h5scene.handling.salvage.reading import Source
-from h5scene.handling.salvage.rebuilding import Place
+from h5scene.handling.salvage.rebuilding import MADE_UP, Place
 from h5scene.handling.salvage.writing import Writer
 from h5scene.paths import scene_file_path
 from h5scene.record import TENSOR, DimSpec, FieldDescription, FieldRecord
@@ -308,7 +308,7 @@ class _Run:
             problems = _PARTS[which](self, writer, source, place, which)
         except H5SceneError as error:
             self._damaged(path, error)
-            self._part_problems.setdefault(key, str(error))
+            self._part_problems.setdefault(key, _said(error, place))
             return
         self._parts.add(key)
         self._part_problems.pop(key, None)
@@ -453,7 +453,7 @@ class _Run:
         """Returns the name of a scene for frames that nothing leads to."""
         while number >= len(self._lost_scenes):
             taken = {scene for scene, _ in self._fields} | {*self._known, *self._lost_scenes}
-            free = (f"recovered_{i:06d}" for i in itertools.count())
+            free = (f"{MADE_UP}{i:06d}" for i in itertools.count())
             self._lost_scenes.append(next(name for name in free if name not in taken))
         return self._lost_scenes[number]
 
@@ -475,7 +475,7 @@ class _Run:
                 found = self._ask(reading.values, source, place.stand_in, link, number)
             except H5SceneError as again:
                 _raise_if_not_about_file(again)
-                state.failed.setdefault(number, str(cause))
+                state.failed.setdefault(number, _said(cause, place, link, state.name))
                 return
             record, error = self._without_description(state, found), 0.0
         else:
@@ -545,7 +545,8 @@ class _Run:
             for number, message in sorted(state.failed.items()):
                 self._lose(f"/{scene}/{name}/{number:06d}", message)
             if not state.is_listed:
-                message = _LISTS_LOST if scene in self._known else _NAME_LOST
+                is_made_up = scene.startswith(MADE_UP) and scene not in self._known
+                message = _NAME_LOST if is_made_up else _LISTS_LOST
                 if (scene, name) in self._orphaned:
                     message = _LINKS_LOST
                 self._lose(f"/{scene}/{name}", message)
@@ -558,6 +559,12 @@ _PARTS: dict[str, Callable[[_Run, Writer, Source, Place, str], reading.Problems]
     layout.FILES_GROUP: _Run._save_attachments,
     layout.ARRAYS_GROUP: _Run._save_arrays,
 }
+
+
+def _said(error: H5SceneError, place: Place, link: str = "", name: str = "") -> str:
+    """Returns what an error says, with the names that things have in the damaged file."""
+    message = str(error).replace(f"/{place.stand_in}/{link}/", f"/{place.scene}/{name}/")
+    return message.replace(f"/{place.stand_in}/", f"/{place.scene}/")
 
 
 def _raise_if_not_about_file(error: H5SceneError) -> None:

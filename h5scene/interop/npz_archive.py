@@ -188,6 +188,11 @@ class NpzArchive:
         begin = member.place + _LOCAL.size + int(name_bytes) + int(extra_bytes)
         if signature != b"PK\3\4" or begin + member.packed_bytes > self._end:
             raise CorruptDataError(f"its member {member.name!r} is not where the zip file says")
+        # The name stands in two places, and no checksum covers it.
+        stored = self._exactly(int(name_bytes))
+        names = (stored.decode(errors="replace"), stored.decode("cp437"))
+        if f"{member.name}{_SUFFIX}" not in names:
+            raise CorruptDataError(f"its member {member.name!r} has another name where it stands")
         return begin
 
     def _exactly(self, count: int) -> bytes:

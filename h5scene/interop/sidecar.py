@@ -124,7 +124,9 @@ def read_sidecar(directory: Path) -> Sidecar | None:
         return _sidecar(given)
     except H5SceneError:
         raise
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError) as error:
+        raise CorruptDataError(f"{path} is damaged: {error!r}") from error
+    except ValueError as error:
         raise CorruptDataError(f"{path} is damaged: {error}") from error
 
 

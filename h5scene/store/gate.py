@@ -276,7 +276,9 @@ def _check_attribute(attribute: Any, name: str, where: str) -> None:
         raise UnsafeFileError(
             f"the attribute {name!r} of {where} is neither a number nor a string", location=where
         )
-    size_bytes = math.prod(attribute.shape or ()) * kind.get_size()
+    if attribute.shape is None:
+        raise UnsafeFileError(f"the attribute {name!r} of {where} has no value", location=where)
+    size_bytes = math.prod(attribute.shape) * kind.get_size()
     if size_bytes > MAX_ATTRIBUTE_BYTES:
         raise _too_large(name, where, size_bytes)
 

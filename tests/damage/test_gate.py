@@ -378,8 +378,20 @@ def huge_number(h5: h5py.File) -> None:
     h5[S]["smoke"].attrs["boundary"] = '{"type": "constant", "value": ' + "9" * 100_000 + "}"
 
 
+def attribute_without_value(h5: h5py.File) -> None:
+    h5[S]["smoke"].attrs["boundary"] = h5py.Empty("f4")
+
+
 @pytest.mark.parametrize(
-    "attack", [reference_attribute, pointer_attribute, deep_json, huge_tensor, huge_number]
+    "attack",
+    [
+        attribute_without_value,
+        reference_attribute,
+        pointer_attribute,
+        deep_json,
+        huge_tensor,
+        huge_number,
+    ],
 )
 def test_a_hostile_description_is_refused(path: Path, attack: Callable[[h5py.File], None]) -> None:
     with h5py.File(path, "r+") as h5:

@@ -584,3 +584,30 @@ def test_errors_name_the_file(scene: Path, tmp_path: Path) -> None:
     (scene / "smoke_000001.npz").write_bytes(b"no zip")
     done = import_scenes(scene, tmp_path / "a.h5")
     assert done.problems[0].path == str(scene / "smoke_000001.npz")
+
+
+def test_a_member_whose_two_names_differ_is_refused(tmp_path: Path) -> None:
+    """No checksum covers the names in a zip file; NumPy reads such a file under a false name."""
+    path = tmp_path / "smoke_000000.npz"
+    np.savez(path, arr_0=np.arange(4.0))
+    content = bytearray(path.read_bytes())
+    content[content.rfind(b"arr_0")] = ord("P")
+    path.write_bytes(content)
+    with path.open("rb") as file:
+        archive = NpzArchive(file, 1 << 20)
+        with pytest.raises(CorruptDataError, match="another name"):
+            archive.read(archive.members["Prr_0"])
+
+
+def test_an_infinite_frame_in_what_stands_beside_is_a_problem(tmp_path: Path) -> None:
+    with SceneFile(tmp_path / "runs.h5") as file:
+        file.create_scene("sim_000000")
+        file.write_frame(0, {"sim_000000": {"smoke": centered(1.0)}})
+        file.put_times(0, {"sim_000000": 0.25})
+    export_scenes(tmp_path / "runs.h5", tmp_path / "out")
+    (index,) = (tmp_path / "out").rglob("_h5scene/*.json")
+    text = index.read_text()
+    assert "   0,\n   0.25" in text
+    index.write_text(text.replace("   0,\n   0.25", "   1e999,\n   0.25"))
+    done = import_scenes(tmp_path / "out", tmp_path / "again.h5")
+    assert [problem.error for problem in done.problems] == ["CorruptDataError"]

@@ -39,6 +39,8 @@ _SUPERBLOCK_BYTES = 48
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _GAP_BYTES = 1 << 40
 """Between the file and what is laid behind it: addresses of what was cut off lead into it."""
+MADE_UP = "recovered_"
+"""What names of scenes begin with that have lost theirs."""
 _ORPHANS = "orphans"
 _LINKS_AT_A_TIME = 256  # HDF5 looks through the links of such a group one by one
 _PARTS = frozenset(
@@ -299,7 +301,7 @@ class _Unused:
     def name(self) -> str:
         """Returns a name that no scene has."""
         while True:
-            name = f"recovered_{self._count:06d}"
+            name = f"{MADE_UP}{self._count:06d}"
             self._count += 1
             if name not in self._taken:
                 return name
