@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from h5scene.cli.common import counted, size, work_bar
+from h5scene.cli.common import counted, size, threads_option, work_bar
 from h5scene.cli.tables import print_json
 from h5scene.cli.text_safety import printable
 
@@ -24,13 +24,7 @@ _MOST_SHOWN = 50
     help="Read in a process with limits of memory and time: for files that you do not trust, or "
     "that end the program.",
 )
-@click.option(
-    "-j",
-    "--jobs",
-    type=click.IntRange(1),
-    metavar="N",
-    help="Threads; as many as there are processors by default.",
-)
+@threads_option
 @click.option("-v", "--verbose", is_flag=True, help="Show all findings, harmless ones too.")
 @click.option("-q", "--quiet", is_flag=True, help="Print nothing; the exit status says it.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")

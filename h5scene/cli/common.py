@@ -26,6 +26,12 @@ _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 _SLICE = re.compile(r"([0-9]*):([0-9]*)(?::([0-9]+))?", re.ASCII)
 
 
+threads_option = click.option(
+    "-j", "--jobs", type=click.IntRange(1), metavar="N",
+    help="Threads; as many as there are processors by default.",
+)  # fmt: skip
+
+
 class FramesType(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # of new click
     """Frames: `7`, `0,5,10` or a slice `START:STOP:STEP` as Python has it."""
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from h5scene.cli.common import counted, show_lines, work_bar
+from h5scene.cli.common import counted, show_lines, threads_option, work_bar
 from h5scene.cli.tables import print_json
 from h5scene.cli.text_safety import printable
 
@@ -24,13 +24,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="Of the new file.",
 )
-@click.option(
-    "-j",
-    "--jobs",
-    type=click.IntRange(1),
-    metavar="N",
-    help="Threads; as many as there are processors by default.",
-)
+@threads_option
 @click.option("-q", "--quiet", is_flag=True, help="No progress bar, no list of what is lost.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(

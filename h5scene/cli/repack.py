@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from h5scene.cli.common import size, work_bar
+from h5scene.cli.common import size, threads_option, work_bar
 from h5scene.cli.text_safety import printable
 
 
@@ -19,13 +19,7 @@ from h5scene.cli.text_safety import printable
     show_default=True,
     help="Pack all fields again, or move them as they are.",
 )
-@click.option(
-    "-j",
-    "--jobs",
-    type=click.IntRange(1),
-    metavar="N",
-    help="Threads; as many as there are processors by default.",
-)
+@threads_option
 @click.option("-q", "--quiet", is_flag=True, help="No progress bar.")
 def command(file: str, compression: Any, jobs: int | None, quiet: bool) -> int:
     """Writes a file anew: without gaps, and quick to read over a network.
