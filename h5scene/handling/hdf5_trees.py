@@ -220,6 +220,7 @@ def check_same(
     on_object: Callable[[int], object] | None = None,
     check_data: Callable[[Any, Any, str], object] | None = None,
     other_attributes: Collection[bytes] = (),
+    other_members: Collection[bytes] = (),
     only: bytes | None = None,
 ) -> None:
     """Raises when two groups do not hold the same: links, kinds, attributes and every bit of data.
@@ -234,6 +235,7 @@ def check_same(
         check_data: Takes two datasets, by their HDF5 identifiers, and how messages name them, and
             raises when they do not hold the same; by default it compares their values.
         other_attributes: Attributes of the groups themselves that may differ.
+        other_members: Their members that may differ, or be missing in one of them.
         only: Look into one of their members only.
 
     Raises:
@@ -245,8 +247,11 @@ def check_same(
     check_data = check_data or partial(check_values, workers=workers)
     while pending:
         one, other, where = pending.pop()
-        links = links_of(one)
-        if links != links_of(other):
+        passed_over = frozenset(() if where else other_members)
+        links, theirs = (
+            [link for link in links_of(group) if link not in passed_over] for group in (one, other)
+        )
+        if links != theirs:
             raise CorruptDataError(f"the copy of {where or '/'} has other members")
         for link in links if only is None or where else [only]:
             interruption_point()

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from h5scene.store.datasets import CheckedDataset
 
 _OTHER_ATTRIBUTES = (layout.MERGED_FROM_PROPERTY.encode(),)
+# What follows from the rest, and is noted in either file by whoever asks for it.
+_OTHER_MEMBERS = (layout.STATISTICS_GROUP.encode(),)
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,9 @@ def _compare(
     def links(tree: SceneTree) -> list[bytes]:
         return links_of(tree.scene(copied.scene).id)
 
-    members: list[bytes | None] = [*old._read(links)]
+    members: list[bytes | None] = [
+        link for link in old._read(links) if link not in _OTHER_MEMBERS
+    ]
     for link in members or [None]:
 
         def compare(theirs: SceneTree, link: bytes | None = link) -> None:
@@ -94,6 +98,7 @@ def _compare(
                     theirs.scene(copied.new_name),
                     check_data=check_data,
                     other_attributes=_OTHER_ATTRIBUTES,
+                    other_members=_OTHER_MEMBERS,
                     only=link,
                 )
 

@@ -21,6 +21,8 @@ from h5scene.errors import (
     MergeConflictError,
     NotFoundError,
 )
+from h5scene.interop.source import SourceFile
+from h5scene.interop.statistics import field_statistics
 from h5scene.store import close_all, open_store, system
 from tests.cli.sample import make_sample
 from tests.crash.children import Child
@@ -450,3 +452,24 @@ def test_an_input_is_removed_only_in_the_state_that_was_merged() -> None:
     store.remove(store.state())
     assert not Path("a.h5").exists()
     assert not Path("a.h5.lock").exists()
+
+
+# --- statistics -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("ids", ["keep", "renumber"])
+@pytest.mark.parametrize("asked", ["a.h5", "all.h5"])
+def test_statistics_make_no_other_scene(ids: Any, asked: str) -> None:
+    write("a.h5", "sim_000000", "sim_000001")
+    first = merge("a.h5", "all.h5", ids=ids)
+    field_statistics([(SourceFile(asked), "sim_000000", None)], ["smoke"])
+    assert "_statistics" in members_of_scene(asked, "sim_000000")
+    again = merge("a.h5", "all.h5", ids=ids, verify=True)
+    assert (again.scenes, again.problems) == (first.scenes, {})
+    assert len(again.already) == 2
+
+
+def members_of_scene(path: str, scene: str) -> list[str]:
+    close_all()
+    with h5py.File(path) as file:
+        return sorted(file[scene])
