@@ -201,8 +201,8 @@ class Places:
         return found
 
     def note(self, file: str, places: Mapping[str, str]) -> None:
-        """Takes down where scenes of a scene file stand, if they are in shards."""
-        self._known.update({(file, s): place for s, place in places.items() if place != file})
+        """Takes down where scenes of a scene file stand."""
+        self._known.update({(file, scene): place for scene, place in places.items()})
 
 
 def _shards(path: str) -> list[tuple[int, int, str]]:

@@ -330,3 +330,21 @@ def test_a_live_worker_is_left_out_of_a_merge_and_read_all_the_same() -> None:
         child.kill()
     assert merge("all.h5.shards", "all.h5", move=True).problems == {}
     assert np.isclose(Scene.at("all", 1).read("smoke", frame=0).values.mean, 1)
+
+
+def test_listing_looks_into_each_file_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    Scene.create("all", batch(b=5), copy_calling_script=False)
+    Scene.create("all", batch(b=5), shard=(0, 4), copy_calling_script=False)
+    looks = []
+    scenes_of = ShardedFile._scenes_of
+
+    def look(self: ShardedFile, file: str) -> frozenset[str]:
+        looks.append((id(self), file))
+        return scenes_of(self, file)
+
+    monkeypatch.setattr(ShardedFile, "_scenes_of", look)
+    scenes = Scene.list("all")
+    assert len(scenes) == 10
+    together = Scene.list("all", dim=batch("b"))
+    assert together.b[3].path == scenes[3].path
+    assert len(looks) == 4
