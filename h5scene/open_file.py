@@ -25,6 +25,7 @@ from h5scene.paths import scene_file_path
 from h5scene.sandbox import Sandbox
 from h5scene.store import create_store, open_store
 from h5scene.store.access import Policy, checked_limit
+from h5scene.store.failures import from_system
 
 if TYPE_CHECKING:
     import os
@@ -133,7 +134,17 @@ class OpenFile:
                 background_writing.flush(store.path)
             finally:
                 self._store = None
-                store.close_if_idle()
+                store.keepers.discard(self)
+                if not store.keepers:
+                    store.close_if_idle()
+
+    def stay_open(self) -> None:
+        """Keeps others in this process from closing the file when they close theirs.
+
+        Until this one is closed or forgotten: its locks tell other processes that somebody may go
+        on writing.
+        """
+        self._opened().keepers.add(self)
 
     def __enter__(self) -> Self:
         return self
@@ -184,6 +195,8 @@ class OpenFile:
                 raise ReadOnlyError(
                     f"cannot create {self._path}: {directory} cannot be written", file=self._path
                 ) from error
+            except OSError as error:
+                raise from_system(error, f"create {directory}", self._path) from error
             try:
                 return create_store(self._path, tree.initialise, durability=self._durability)
             except AlreadyExistsError:
