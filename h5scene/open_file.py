@@ -184,19 +184,7 @@ class OpenFile:
                 file=self._path,
             )
         if self._mode == "x" or (self._mode == "a" and not Path(self._path).exists()):
-            directory = Path(self._path).absolute().parent
-            try:
-                directory.mkdir(parents=True, exist_ok=True)
-            except (FileExistsError, NotADirectoryError) as error:
-                raise NotASceneFileError(
-                    f"cannot create {self._path}: {directory} is no directory", file=self._path
-                ) from error
-            except PermissionError as error:
-                raise ReadOnlyError(
-                    f"cannot create {self._path}: {directory} cannot be written", file=self._path
-                ) from error
-            except OSError as error:
-                raise from_system(error, f"create {directory}", self._path) from error
+            make_directory(self._path)
             try:
                 return create_store(self._path, tree.initialise, durability=self._durability)
             except AlreadyExistsError:
@@ -310,6 +298,29 @@ class OpenFile:
             if error.location is None and scene is not None:
                 error.location = f"/{scene}"
             raise
+
+
+def make_directory(path: str) -> None:
+    """Makes the directory of a scene file where there is none.
+
+    Raises:
+        NotASceneFileError: Something else has its name.
+        ReadOnlyError: It may not be made.
+        StorageError: The disk is full or failed.
+    """
+    directory = Path(path).absolute().parent
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise NotASceneFileError(
+            f"cannot create {path}: {directory} is no directory", file=path
+        ) from error
+    except PermissionError as error:
+        raise ReadOnlyError(
+            f"cannot create {path}: {directory} cannot be written", file=path
+        ) from error
+    except OSError as error:
+        raise from_system(error, f"create {directory}", path) from error
 
 
 def in_sandbox(method: Callable[P, T]) -> Callable[P, T]:

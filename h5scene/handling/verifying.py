@@ -64,10 +64,13 @@ def is_same_scene(old: SceneFile, new: SceneFile, copied: CopiedScene) -> bool:
     """Whether one scene is a copy of another one, as far as that can be seen quickly.
 
     Numbers are the same where their checksums are; those that have none are read.
+
+    Raises:
+        H5SceneError: They cannot be compared. CorruptDataError counts as a difference.
     """
     try:
         _compare(old, new, copied, _check_sums)
-    except H5SceneError:
+    except CorruptDataError:
         return False
     return True
 
@@ -153,7 +156,12 @@ def check_stored(a: Any, b: Any, where: str) -> None:
 
 
 def _check_sums(a: Any, b: Any, where: str) -> None:
-    """Raises CorruptDataError where datasets differ, as far as their checksums tell."""
+    """Raises where datasets differ, as far as their checksums tell, or are not to be read.
+
+    Raises:
+        CorruptDataError: They differ.
+        UnsafeFileError: One asks for something that a shared file must not ask for.
+    """
     ours, theirs = checksums.read_checksum(a), checksums.read_checksum(b)
     if ours is not None and ours == theirs and a.get_storage_size() == b.get_storage_size():
         check_form(a, b, where)
