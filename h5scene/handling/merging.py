@@ -31,7 +31,7 @@ from h5scene.handling.merge_names import next_name, note_origin, origins_of
 from h5scene.handling.scene_copies import Portion, SceneCopy
 from h5scene.handling.verifying import CopiedScene, is_same_scene, verify_scene
 from h5scene.open_file import make_directory
-from h5scene.paths import scene_file_path
+from h5scene.paths import SHARDS_SUFFIX, scene_file_path
 from h5scene.scene_file import DEFAULT_LOCK_TIMEOUT_S, SceneFile
 from h5scene.store import is_being_written, only_merger, open_store
 
@@ -255,7 +255,7 @@ class _Merger:
                     self.report.scenes[source.path, scene] = same
                     self.report.already.append((source.path, scene))
                 elif candidates and not self._renumbers:
-                    conflicts.append(f"{scene} of {source.path} is another one in {self._path}")
+                    conflicts.append(self._other(source, scene))
                 else:
                     source.to_do.append(scene)
         if conflicts:
@@ -268,6 +268,16 @@ class _Merger:
                 conflicts=tuple(conflicts),
                 file=self._path,
             )
+
+    def _other(self, source: MergeInput, scene: str) -> str:
+        """Returns what to say of a scene of which the target has another form."""
+        said = f"{scene} of {source.path} is another one in {self._path}"
+        if is_same_path(Path(source.path).parent, self._path + SHARDS_SUFFIX):
+            said += (
+                ", and the one in the shard counts; to merge it again, remove the other one with "
+                f"SceneFile({self._path!r}).remove_scenes([{scene!r}])"
+            )
+        return said
 
     def _find_same(
         self, source: MergeInput, scene: str, target: SceneFile | None, candidates: Sequence[str]
