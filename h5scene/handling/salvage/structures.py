@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import struct
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -125,9 +126,10 @@ def read_header(read: Read, offset: int, base: int, *, is_lenient: bool = False)
             elif kind == ATTRIBUTE_INFO:
                 header.attribute_info = data
             elif kind == LINK:
-                link, _ = _link(data, 0)
-                if link is not None:
-                    header.links.append(link)
+                with suppress(UnicodeDecodeError):  # such a name is lost, the others are not
+                    link, _ = _link(data, 0)
+                    if link is not None:
+                        header.links.append(link)
             elif kind == LINK_INFO:
                 header.is_group = True
                 at = 2 + (8 if data[1] & 1 else 0)
