@@ -106,3 +106,19 @@ def test_a_scene_whose_name_is_no_utf8_is_told(path: Path) -> None:
         assert file.scenes == ("recovered_000000", OTHER)
         assert file.read_frame("recovered_000000", "smoke", 0) == centered(1.0)
         assert file.read_frame(OTHER, "smoke", 0) == centered(1.0)
+
+
+def test_many_small_things_are_no_large_array(path: Path) -> None:
+    """A limit for arrays is none for all properties of a scene together, nor for small frames."""
+    texts = {f"p{number}": "x" * 3000 for number in range(200)}
+    chance = np.random.default_rng(1)
+    with SceneFile(path) as file:
+        file.put_properties({S: texts})
+        file.write_frame(1, {S: {"smoke": centered(chance.normal(size=(450, 450)))}})
+        file.write_frame(2, {S: {"smoke": centered(2.0)}})
+    close_all()
+    done = recover(path, path.with_name("good.h5"), max_array_bytes=500_000)
+    assert done.lost == ()
+    with SceneFile(done.file, "r") as file:
+        assert file.properties(S) == {"dt": 0.5, **texts}
+        assert file.frames(S)["smoke"] == (0, 1, 2)

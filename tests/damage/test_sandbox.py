@@ -223,6 +223,34 @@ def test_a_forked_process_gets_one_of_its_own(sandbox: Sandbox) -> None:
     assert sandbox.call(_process_id) == first
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="the limits are those of Linux")
+def test_libraries_that_take_much_address_space_leave_as_much(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As those do that start a thread for each of many processors."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import mmap\ntaken = mmap.mmap(-1, 8 << 30, mmap.MAP_PRIVATE, mmap.PROT_READ)\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), *sys.path]))
+    sandbox = Sandbox(MEMORY_BYTES)
+    try:
+        assert len(sandbox.call(_half)) == MEMORY_BYTES // 2
+    finally:
+        sandbox.stop()
+
+
+def test_an_answer_that_was_not_waited_for_is_given_to_nobody(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(plain, "receive", interrupted)
+        sandbox.call(_print_much)
+    assert sandbox.call(_process_id) != 3
+
+
 def answer(text: bytes) -> bytes:
     """Returns an answer without arrays."""
     return struct.pack("<QQ", len(text), 0) + text
