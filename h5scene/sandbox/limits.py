@@ -7,6 +7,7 @@ from outside, everywhere.
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any
 
 resource: Any
@@ -49,8 +50,8 @@ def limit_processor_time(seconds: float) -> None:
 def _address_space_bytes() -> int:
     """Returns how much address space this process has; 0 where the system does not say."""
     try:
-        with open("/proc/self/statm", encoding="ascii") as file:
-            return int(file.read().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
+        return pages * os.sysconf("SC_PAGE_SIZE")
     except (OSError, ValueError, AttributeError):
         return 0
 
