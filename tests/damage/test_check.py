@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -301,3 +303,33 @@ def test_a_result_can_be_kept(path: Path) -> None:
     done = check(path)
     assert isinstance(done, Checked)
     assert str(done.problems[0]).startswith(f"/{S}/smoke/000003: damaged: ")
+
+
+def test_checks_in_threads_have_files_of_their_own(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A check that begins and ends while another one is at work takes nothing from that one."""
+    other = tmp_path / "other.h5"
+    other.write_bytes(path.read_bytes())
+    scene = check_steps.scene
+    inner: list[Checked] = []
+
+    def scene_meanwhile(file: SceneFile, name: str) -> check_steps.Result:
+        if not inner:
+            inner.append(Checked(""))  # the check in here comes here, too
+            with ThreadPoolExecutor(1) as pool:
+                inner.append(pool.submit(check, other).result())
+        return scene(file, name)
+
+    monkeypatch.setattr(check_steps, "scene", scene_meanwhile)
+    opened: list[str] = []
+    init = SceneFile.__init__
+
+    def counted(self: SceneFile, *arguments: Any, **options: Any) -> None:
+        opened.append(str(arguments[0]))
+        init(self, *arguments, **options)
+
+    monkeypatch.setattr(SceneFile, "__init__", counted)
+    assert check(path).is_sound
+    assert inner[1].is_sound
+    assert opened == [str(path), str(other)]
