@@ -125,7 +125,7 @@ def root(file: SceneFile) -> Result:
         for link, member in _members(notes, tree.h5, "/"):
             path = f"/{link}"
             if link == layout.OBJECTS_GROUP:
-                notes.attempt(path, _objects, notes, member, path)
+                notes.attempt(path, _objects, notes, tree, member, path)
             elif link.startswith(layout.RESERVED_PREFIX):
                 notes.add(path, "unknown", "is none of the names that the format reserves")
             elif _kind(notes, member, path) == layout.SCENE_KIND:
@@ -374,7 +374,7 @@ def _check_name(notes: _Notes, group: h5py.Group, link: str, path: str) -> None:
         notes.add(path, "invalid", f"has the name {given!r}, which is not stored as {link!r}")
 
 
-def _objects(notes: _Notes, group: Any, path: str) -> None:
+def _objects(notes: _Notes, tree: SceneTree, group: Any, path: str) -> None:
     """Looks at the list of objects that frames share. Its links may lead nowhere."""
     others = [
         link
@@ -385,15 +385,15 @@ def _objects(notes: _Notes, group: Any, path: str) -> None:
         notes.add(f"{path}/{link!s}", "unknown", "is no soft link")
     links = set(group) - set(others)
     notes.counts["objects"] += len(links)
-    dangling = sum(not _leads_somewhere(group, link) for link in links)
+    dangling = sum(not _leads_somewhere(tree, group, link) for link in links)
     if dangling:
         notes.add(path, "unknown", f"{dangling:,} of {len(links):,} links lead nowhere any more")
 
 
-def _leads_somewhere(group: h5py.Group, link: str) -> bool:
-    """Whether a soft link names something in the file."""
+def _leads_somewhere(tree: SceneTree, group: h5py.Group, link: str) -> bool:
+    """Whether a soft link names something in the file; it is not followed."""
     try:
-        return group.get(link, getlink=True).path in group.file
+        return group.get(link, getlink=True).path in tree.h5
     except (FormatError, *_HDF5_ERRORS):
         return False
 

@@ -305,6 +305,18 @@ def test_a_result_can_be_kept(path: Path) -> None:
     assert str(done.problems[0]).startswith(f"/{S}/smoke/000003: damaged: ")
 
 
+def test_a_link_in_the_list_of_objects_hides_nothing(path: Path) -> None:
+    with h5py.File(path, "r+") as h5:
+        h5["ext"] = h5py.ExternalLink("other.h5", "/")
+        h5.require_group("_objects")["x"] = h5py.SoftLink("/ext/smoke")
+    done = check(path)
+    assert done.counts["frames"] == 6 * FRAMES
+    assert {one.path: one.kind for one in done.findings} == {
+        "/ext": "unsafe",
+        "/_objects": "unknown",
+    }
+
+
 def test_checks_in_threads_have_files_of_their_own(
     path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
