@@ -27,6 +27,7 @@ from h5scene.format import (
 )
 from h5scene.format.descriptions import read_description
 from h5scene.format.json_values import is_json, load_json
+from h5scene.store.gate import walk
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -126,6 +127,8 @@ def root(file: SceneFile) -> Result:
             path = f"/{link}"
             if link == layout.OBJECTS_GROUP:
                 notes.attempt(path, _objects, notes, tree, member, path)
+            elif link == layout.MERGING_GROUP:
+                notes.attempt(path, _unfinished, notes, member, path)
             elif link.startswith(layout.RESERVED_PREFIX):
                 notes.add(path, "unknown", "is none of the names that the format reserves")
             elif _kind(notes, member, path) == layout.SCENE_KIND:
@@ -372,6 +375,26 @@ def _check_name(notes: _Notes, group: h5py.Group, link: str, path: str) -> None:
     given = groups.read_attribute(group, layout.NAME_ATTR)
     if given is not None and (not isinstance(given, str) or names.field_link(given) != link):
         notes.add(path, "invalid", f"has the name {given!r}, which is not stored as {link!r}")
+
+
+def _unfinished(notes: _Notes, group: Any, path: str) -> None:
+    """Notes what a merge has left that did not finish, and how much that is."""
+    count = len(groups.link_names(group))
+    end_s = time.monotonic() + _STEP_S
+    stored_bytes, is_all = 0, True
+    for _, member in walk(group):
+        if isinstance(member, h5py.Dataset):
+            stored_bytes += member.id.get_storage_size()
+        if time.monotonic() > end_s:
+            is_all = False
+            break
+    size = f"{stored_bytes:,} bytes" if is_all else f"more than {stored_bytes:,} bytes"
+    notes.add(
+        path,
+        "unknown",
+        f"has incomplete copies of {count:,} scenes, {size}, of a merge that goes on or did not "
+        "finish; the next merge of the same files goes on with them",
+    )
 
 
 def _objects(notes: _Notes, tree: SceneTree, group: Any, path: str) -> None:

@@ -345,3 +345,13 @@ def test_checks_in_threads_have_files_of_their_own(
     assert check(path).is_sound
     assert inner[1].is_sound
     assert opened == [str(path), str(other)]
+
+
+def test_what_a_merge_has_left_is_told(path: Path) -> None:
+    with h5py.File(path, "r+") as h5:
+        copy = h5.create_group("_merging/abc")
+        copy["values"] = np.zeros(1000, np.uint8)
+    (finding,) = check(path).findings
+    assert (finding.path, finding.kind) == ("/_merging", "unknown")
+    assert "copies of 1 scenes, 1,000 bytes" in finding.message
+    assert "merge" in finding.message
