@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
-from h5scene.errors import InvalidInputError
+import numpy as np
+
+from h5scene.errors import CorruptDataError, InvalidInputError
 from h5scene.format import layout, names, properties, tables
 from h5scene.format.groups import text_names
 from h5scene.open_file import OpenFile, in_sandbox
@@ -98,10 +100,19 @@ class FileValues(OpenFile):
 
         Raises:
             SceneNotFoundError: There is no such scene.
+            CorruptDataError: What is stored are no times of frames.
         """
         rows = self._read(
             lambda file: tables.read_table(file.scene(scene), layout.TIMES_DATASET), scene
         )
+        is_right = rows.shape[1] == 2 or not rows.size
+        frames = rows[:, :1]
+        if not is_right or not (np.isfinite(frames) & (frames == np.floor(frames))).all():
+            raise CorruptDataError(
+                f"{scene}/{layout.TIMES_DATASET} has rows that are no frame and its time",
+                file=self._path,
+                location=f"{scene}/{layout.TIMES_DATASET}",
+            )
         return {int(frame): float(time) for frame, time in sorted(rows.tolist())}
 
     def put_times(self, frame: int, times: Mapping[str, float]) -> None:

@@ -122,6 +122,7 @@ def read_table(group: h5py.Group, name: str) -> Array:
 def check_table(table: Any) -> None:
     """Raises CorruptDataError when the object is no table of float64."""
     is_table = isinstance(table, h5py.Dataset) and table.ndim == 2 and table.dtype == np.float64
+    is_table = is_table and table.shape[1] > 0
     if not is_table or layout.COLUMNS_ATTR not in table.attrs:
         name = getattr(table, "name", table)
         raise CorruptDataError(f"{name} is no table of float64 with named columns")

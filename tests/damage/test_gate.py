@@ -1,5 +1,6 @@
 """Files from strangers: each attack works on plain h5py, and fails cleanly against h5scene."""
 
+import json
 import os
 import resource
 from collections.abc import Callable
@@ -376,6 +377,30 @@ def huge_tensor(h5: h5py.File) -> None:
 
 def huge_number(h5: h5py.File) -> None:
     h5[S]["smoke"].attrs["boundary"] = '{"type": "constant", "value": ' + "9" * 100_000 + "}"
+
+
+@pytest.mark.parametrize("frame", [np.nan, np.inf, -np.inf, 1.5])
+def test_times_of_what_is_no_frame_are_damage(path: Path, frame: float) -> None:
+    """Found by tools/fuzz."""
+    with h5py.File(path, "r+") as h5:
+        h5[S]["_times"][0, 0] = frame
+    with SceneFile(path) as file, pytest.raises(CorruptDataError, match="_times"):
+        file.times(S)
+
+
+@pytest.mark.parametrize("columns", [0, 1, 3])
+@pytest.mark.parametrize("name", ["_times", "_curves/loss"])
+def test_tables_have_the_columns_that_they_should(path: Path, name: str, columns: int) -> None:
+    with h5py.File(path, "r+") as h5:
+        del h5[S][name]
+        table = h5[S].create_dataset(name, data=np.zeros((2, columns)))
+        table.attrs["columns"] = json.dumps([str(i) for i in range(columns)])
+    with SceneFile(path) as file:
+        if name == "_times" or columns == 0:
+            with pytest.raises(CorruptDataError, match=name):
+                file.times(S) if name == "_times" else file.curves(S)
+        else:
+            assert file.curves(S)["loss"].values.shape == (2, columns - 1)
 
 
 def attribute_without_value(h5: h5py.File) -> None:
