@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import pickle
 import struct
@@ -347,6 +348,33 @@ def test_a_record_that_contradicts_itself_is_refused() -> None:
     assert text != stream.getvalue()
     with pytest.raises(plain.NoAnswerError):
         plain.receive(io.BytesIO(text), most_bytes=1 << 20)
+
+
+def lie(name: str, /, **fields: Any) -> bytes:
+    """Returns an answer with a record of which the parts are given as they are sent."""
+    tree = {"value": {"class": name, "fields": fields}, "buffers": []}
+    return answer(json.dumps(tree).encode())
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        lie("TensorRecord", dims={"tuple": []}, data="text"),
+        lie("FieldRecord", description="x", values="y", geometry=None, structure=None),
+        lie("FieldRecord"),
+        lie("DimSpec", name=3, type="spatial", labels=None),
+        lie("DimSpec", name="x", type="spatial", labels={"tuple": [1]}),
+        lie("ObjectRecord", kind="sphere", attrs={"list": []}, parts={"dict": []}),
+        lie("Curve", steps=None, values=None),
+        lie("Curve", steps=None, values=None, more=None),
+        answer(b'{"buffers": [], "value": {"dict": [[{"list": []}, 1]]}}'),
+        answer(b"[]"),
+        answer(b'{"buffers": [], "error": "StorageError", "message": "x"}'),
+    ],
+)
+def test_records_of_the_wrong_parts_are_no_answers(data: bytes) -> None:
+    with pytest.raises(plain.NoAnswerError):
+        plain.receive(io.BytesIO(data), most_bytes=1 << 20)
 
 
 def test_plain_hdf5_still_opens_what_was_read(path: Path) -> None:
