@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from h5scene.record import Array
 
 
-@carried
+@carried(steps=np.ndarray, values=np.ndarray)
 @dataclass(frozen=True)
 class Curve:
     """A scalar over steps.
