@@ -89,9 +89,7 @@ def _compare(
     def links(tree: SceneTree) -> list[bytes]:
         return links_of(tree.scene(copied.scene).id)
 
-    members: list[bytes | None] = [
-        link for link in old._read(links) if link not in _OTHER_MEMBERS
-    ]
+    members: list[bytes | None] = [link for link in old._read(links) if link not in _OTHER_MEMBERS]
     for link in members or [None]:
 
         def compare(theirs: SceneTree, link: bytes | None = link) -> None:

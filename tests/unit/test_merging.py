@@ -510,9 +510,12 @@ def test_other_data_that_stand_elsewhere_are_not_compared() -> None:
             place = [("secret.bin", 0, 8)] if path == "b.h5" else None
             file["sim_000000"].create_dataset("note", (2,), kind, external=place)
     os.mkfifo("secret.bin")
-    with h5py.File("a.h5") as a, h5py.File("b.h5") as b:
-        with pytest.raises(UnsafeFileError, match="elsewhere"):
-            check_values(a["sim_000000/note"].id, b["sim_000000/note"].id, "/note")
+    with (
+        h5py.File("a.h5") as a,
+        h5py.File("b.h5") as b,
+        pytest.raises(UnsafeFileError, match="elsewhere"),
+    ):
+        check_values(a["sim_000000/note"].id, b["sim_000000/note"].id, "/note")
 
 
 def test_one_scene_that_cannot_be_compared_does_not_stop_the_others() -> None:

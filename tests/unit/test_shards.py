@@ -384,9 +384,7 @@ def test_the_copy_in_a_shard_can_be_removed_alone(in_both: Scene) -> None:
     assert Scene.at("all", 2).frames == (0,)
 
 
-def test_a_scene_in_both_is_not_renamed(
-    in_both: Scene, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_scene_in_both_is_not_renamed(in_both: Scene, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(InvalidInputError, match="--move"):
         in_both.rename("late")
     assert run(["rename", "all.h5/2", "late"]) == 1
@@ -474,5 +472,5 @@ def test_shards_that_may_not_be_listed(monkeypatch: pytest.MonkeyPatch) -> None:
         return iterdir(self)
 
     monkeypatch.setattr(Path, "iterdir", refuse)
-    with pytest.raises(ReadOnlyError, match="all.h5.shards"):
+    with pytest.raises(ReadOnlyError, match=r"all\.h5\.shards"):
         Scene.list("all")

@@ -309,7 +309,7 @@ def properties(source: Source, scene: str) -> tuple[dict[str, Any], Problems]:
             if name in layout.SCENE_ATTRS:
                 continue
             with _noted(problems, f"@{name}"):
-                text = groups.read_attribute(group, name)
+                text = groups.read_attribute(group, name, may_be_array=True)
                 if isinstance(text, str) and is_json(text):
                     found[name] = load_json(text)
                 elif isinstance(text, str):
