@@ -25,6 +25,7 @@ from h5scene.paths import scene_file_path
 from h5scene.sandbox import Sandbox
 from h5scene.store import create_store, open_store
 from h5scene.store.access import Policy, checked_limit
+from h5scene.store.failures import from_system
 
 if TYPE_CHECKING:
     import os
@@ -133,7 +134,17 @@ class OpenFile:
                 background_writing.flush(store.path)
             finally:
                 self._store = None
-                store.close_if_idle()
+                store.keepers.discard(self)
+                if not store.keepers:
+                    store.close_if_idle()
+
+    def stay_open(self) -> None:
+        """Keeps others in this process from closing the file when they close theirs.
+
+        Until this one is closed or forgotten: its locks tell other processes that somebody may go
+        on writing.
+        """
+        self._opened().keepers.add(self)
 
     def __enter__(self) -> Self:
         return self
@@ -173,17 +184,7 @@ class OpenFile:
                 file=self._path,
             )
         if self._mode == "x" or (self._mode == "a" and not Path(self._path).exists()):
-            directory = Path(self._path).absolute().parent
-            try:
-                directory.mkdir(parents=True, exist_ok=True)
-            except (FileExistsError, NotADirectoryError) as error:
-                raise NotASceneFileError(
-                    f"cannot create {self._path}: {directory} is no directory", file=self._path
-                ) from error
-            except PermissionError as error:
-                raise ReadOnlyError(
-                    f"cannot create {self._path}: {directory} cannot be written", file=self._path
-                ) from error
+            make_directory(self._path)
             try:
                 return create_store(self._path, tree.initialise, durability=self._durability)
             except AlreadyExistsError:
@@ -297,6 +298,29 @@ class OpenFile:
             if error.location is None and scene is not None:
                 error.location = f"/{scene}"
             raise
+
+
+def make_directory(path: str) -> None:
+    """Makes the directory of a scene file where there is none.
+
+    Raises:
+        NotASceneFileError: Something else has its name.
+        ReadOnlyError: It may not be made.
+        StorageError: The disk is full or failed.
+    """
+    directory = Path(path).absolute().parent
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise NotASceneFileError(
+            f"cannot create {path}: {directory} is no directory", file=path
+        ) from error
+    except PermissionError as error:
+        raise ReadOnlyError(
+            f"cannot create {path}: {directory} cannot be written", file=path
+        ) from error
+    except OSError as error:
+        raise from_system(error, f"create {directory}", path) from error
 
 
 def in_sandbox(method: Callable[P, T]) -> Callable[P, T]:

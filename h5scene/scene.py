@@ -142,7 +142,7 @@ class Scene(SceneFields, SceneValues, SceneAttachments):
             "workers": workers,
             "background": background,
         }
-        places = Places()
+        places, opened = Places(), None
         if shard is None:
             if ShardedFile(path).shards:
                 raise InvalidInputError(
@@ -152,10 +152,12 @@ class Scene(SceneFields, SceneValues, SceneAttachments):
             created = SceneFile(path, "a", **options).create_scenes(name, dims.volume)
         else:
             worker, workers = shard_of_job(path) if shard == "slurm" else _checked_pair(shard)
-            created = create_scenes(path, name, dims.volume, (worker, workers), **options)
+            opened, created = create_scenes(path, name, dims.volume, (worker, workers), **options)
             places.note(path, dict.fromkeys(created, shard_path(path, worker, workers)))
         paths = [f"{path}/{scene}" for scene in created]
         scene = Scene(arranged(paths, dims), **options, _places=places)
+        if opened is not None:
+            scene._keep(opened)
         if copy_calling_script:
             try:
                 scene.copy_calling_script()
@@ -324,7 +326,13 @@ class Scene(SceneFields, SceneValues, SceneAttachments):
                     file.create_scene(member.scene)
 
     def remove(self) -> None:
-        """Removes these scenes with all they hold; those that do not exist are passed over."""
+        """Removes these scenes with all they hold; those that do not exist are passed over.
+
+        A scene that was merged, and is still in its shard, is removed from both: from the file
+        first, so that a call that is cut off never leaves the older one of them alone.
+        """
+        for path, scenes in self._copies().items():
+            self._file(path).remove_scenes(scenes)
         for file, members in self._by_file(existing_only=True):
             file.remove_scenes(member.scene for member in members)
 
@@ -335,15 +343,17 @@ class Scene(SceneFields, SceneValues, SceneAttachments):
             AlreadyExistsError: There is a scene of that name.
             SceneNotFoundError: This scene does not exist.
             InvalidNameError: `name` cannot be the name of a scene.
-            InvalidInputError: This is a batch.
+            InvalidInputError: This is a batch, or the scene is in a shard and in the scene file.
         """
         if self.is_batch:
             raise InvalidInputError(
                 f"cannot give {len(self._members)} scenes one name {name!r}; rename each of them"
             )
         (member,) = self._members
+        parent = split_scene_path(member.path)[0]
+        ShardedFile(parent).check_rename(member.scene, name, member.file)
         self._file(member.file).rename_scene(member.scene, name)
-        return self._with_paths(math.wrap(f"{split_scene_path(member.path)[0]}/{name}"))
+        return self._with_paths(math.wrap(f"{parent}/{name}"))
 
     @contextmanager
     def transaction(self) -> Iterator[Scene]:

@@ -90,12 +90,8 @@ class SceneBatch:
         self._places = _places or Places()
         indices = list(self._paths.shape.meshgrid())
         named = [split_scene_path(self._paths[index].native()) for index in indices]
-        self._members: tuple[Member, ...] = tuple(
-            Member(index, f"{parent}/{scene}", file, scene)
-            for index, file, (parent, scene) in zip(
-                indices, self._places.find(named), named, strict=True
-            )
-        )
+        self._found = self._find(indices, named)
+        self._shards = {member.file for member in self._found if not _is_in_scene_file(member)}
 
     # --- as a PhiML object ------------------------------------------------------------------------
 
@@ -160,6 +156,42 @@ class SceneBatch:
         return self._paths
 
     # --- files ------------------------------------------------------------------------------------
+
+    @property
+    def _members(self) -> tuple[Member, ...]:
+        """The scenes, in the order of the batch. They move when their shard is merged."""
+        if not all(map(os.path.exists, self._shards)):
+            indices = [member.index for member in self._found]
+            self._found = self._find(indices, [split_scene_path(m.path) for m in self._found])
+            self._shards = {member.file for member in self._found if not _is_in_scene_file(member)}
+        return self._found
+
+    def _find(
+        self, indices: Sequence[dict[str, int]], named: Sequence[tuple[str, str]]
+    ) -> tuple[Member, ...]:
+        """Returns scenes, given by scene file and name, with the files that they stand in now."""
+        return tuple(
+            Member(index, f"{parent}/{scene}", file, scene)
+            for index, file, (parent, scene) in zip(
+                indices, self._places.find(named), named, strict=True
+            )
+        )
+
+    def _copies(self) -> dict[str, list[str]]:
+        """Returns the scenes of this batch that other files hold as well, by the path of these."""
+        sharded: dict[str, ShardedFile] = {}
+        found: dict[str, list[str]] = {}
+        for member in self._members:
+            parent = split_scene_path(member.path)[0]
+            if parent not in sharded:
+                sharded[parent] = ShardedFile(parent)
+            for file in sharded[parent].copies_of(member.scene, member.file):
+                found.setdefault(file, []).append(member.scene)
+        return found
+
+    def _keep(self, file: SceneFile) -> None:
+        """Uses a file that was opened with the options of this batch."""
+        self._files[os.getpid(), file.path, "r+"] = file
 
     def _with_paths(self, paths: Tensor) -> Self:
         """Returns other scenes, with the options of these."""
@@ -411,6 +443,11 @@ def in_all(dicts: Sequence[Mapping[Any, Any]]) -> list[Any]:
 def _usual_path(path: str) -> str:
     """Returns the path of a scene in its usual form: scene file with its suffix, slash, name."""
     return "/".join(split_scene_path(path))
+
+
+def _is_in_scene_file(member: Member) -> bool:
+    """Whether a scene does not stand in a shard."""
+    return member.file == split_scene_path(member.path)[0]
 
 
 def _missing_file(member: Member) -> str:

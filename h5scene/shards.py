@@ -7,17 +7,20 @@ stand for one file; which of them holds a scene is found out here and nowhere el
 
 from __future__ import annotations
 
+import errno
 import os
 import re
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from h5scene.errors import H5SceneError, InvalidInputError, NotFoundError
+from h5scene.errors import AlreadyExistsError, H5SceneError, InvalidInputError, NotFoundError
 from h5scene.paths import SHARDS_SUFFIX, scene_file_path
 from h5scene.scene_file import SceneFile
+from h5scene.store.failures import from_system
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 _SHARD = re.compile(r"([0-9]+)-of-([0-9]+)\.h5", re.ASCII)
 _NUMBER = re.compile(r".*_([0-9]+)", re.ASCII)
@@ -70,8 +73,10 @@ def shard_of_job(path: str | os.PathLike[str]) -> tuple[int, int]:
 
 def create_scenes(
     path: str, name: str, count: int, shard: tuple[int, int], **options: Any
-) -> tuple[str, ...]:
-    """Creates scenes in the shard of a worker, and returns their names.
+) -> tuple[SceneFile, tuple[str, ...]]:
+    """Creates scenes in the shard of a worker, and returns the open shard and their names.
+
+    As long as the file is open it tells merges that its worker may go on writing.
 
     Their numbers are those that leave the number of the worker as a remainder, so that no two
     workers take the same: the next ones that neither the shard nor the scene file has.
@@ -99,7 +104,9 @@ def create_scenes(
         )
     for attempt in range(_ATTEMPTS):
         try:
-            with SceneFile(place, "a", **options) as file, file.transaction():
+            file = SceneFile(place, "a", **options)
+            file.stay_open()
+            with file.transaction():
                 # While this transaction is open no merge removes the shard: scenes of this worker
                 # are in it, or have arrived in the scene file.
                 first = worker
@@ -107,11 +114,14 @@ def create_scenes(
                     with SceneFile(path, "r") as merged:
                         next_number = merged._read(lambda tree: tree.next_number(name))
                     first += -(-max(next_number - worker, 0) // workers) * workers
-                return file.create_scenes(name, count, first=first, step=workers)
+                created = file.create_scenes(name, count, first=first, step=workers)
+            return file, created
         except H5SceneError:
             # A merge may have just removed it, and the directory with it.
             if attempt == _ATTEMPTS - 1 or Path(place).exists():
                 raise
+        except OSError as error:  # such as a name that is too long
+            raise from_system(error, f"create {place}", place) from error
     raise AssertionError
 
 
@@ -133,6 +143,7 @@ class ShardedFile:
         self._by_worker = {worker: shard for worker, _, shard in found}
         self._count = found[0][1] if found else 0
         self._scenes: dict[str, frozenset[str]] = {}
+        self._unreadable: dict[str, H5SceneError] = {}
 
     @property
     def exists(self) -> bool:
@@ -140,14 +151,47 @@ class ShardedFile:
         return bool(self.shards) or Path(self.path).exists()
 
     def file_of(self, scene: str) -> str:
-        """Returns the path of the file that holds a scene; of the scene file where none does."""
+        """Returns the path of the file that holds a scene; of the scene file where none does.
+
+        Raises:
+            H5SceneError: None does, and one of them cannot be read.
+        """
         if not self.shards:
             return self.path
-        likely = self._likely(scene) or self.path
-        for file in dict.fromkeys((likely, self.path, *self.shards)):
-            if scene in self._scenes_of(file):
-                return file
-        return self.path
+        found = next(self._files_with(scene), None)
+        if found is None and self._unreadable:
+            raise next(iter(self._unreadable.values()))
+        return found or self.path
+
+    def copies_of(self, scene: str, place: str) -> tuple[str, ...]:
+        """Returns the paths of other files that hold a scene, beside the one that `file_of` finds.
+
+        Merging leaves them, as long as it does not remove the shards.
+        """
+        if not self.shards:
+            return ()
+        return tuple(file for file in self._files_with(scene) if file != place)
+
+    def check_rename(self, scene: str, new_name: str, place: str) -> None:
+        """Raises when a scene that stands in one of the files cannot get another name.
+
+        Raises:
+            InvalidInputError: It is in several of them: which one counts depends on its name.
+            AlreadyExistsError: Another one of them has a scene of the new name.
+        """
+        copies = self.copies_of(scene, place)
+        if copies:
+            raise InvalidInputError(
+                f"{scene!r} is in {place} and in {', '.join(copies)}; merge {self.path}"
+                f"{SHARDS_SUFFIX} with --move before you rename it"
+            )
+        taken = self.copies_of(new_name, place)
+        if taken:
+            raise AlreadyExistsError(
+                f"cannot rename {scene!r} to {new_name!r}: {taken[0]} has it already; choose "
+                "another name",
+                file=taken[0],
+            )
 
     def scenes(self) -> dict[str, str]:
         """Returns the paths of the files that hold the scenes, by their names, which are sorted."""
@@ -165,14 +209,34 @@ class ShardedFile:
             return None
         return self._by_worker.get(int(number[1]) % self._count)
 
+    def _files_with(self, scene: str) -> Iterator[str]:
+        """Yields the files that hold a scene, first the one that counts."""
+        likely = self._likely(scene) or self.path
+        for file in dict.fromkeys((likely, self.path, *self.shards)):
+            if scene in self._scenes_of(file):
+                yield file
+
     def _scenes_of(self, file: str) -> frozenset[str]:
-        """Returns the scenes of one of the files; none if it is gone."""
+        """Returns the scenes of one of the files; none if it is gone, or a shard that is damaged.
+
+        One bad shard does not hide the scenes of thousands of others.
+        """
         if file not in self._scenes:
             try:
                 with SceneFile(file, "r") as opened:
                     self._scenes[file] = frozenset(opened.scenes)
             except NotFoundError:
                 self._scenes[file] = frozenset()
+            except H5SceneError as error:
+                if file == self.path:
+                    raise
+                self._scenes[file] = frozenset()
+                self._unreadable[file] = error
+                warnings.warn(
+                    f"the scenes in the shard {file} are left out, it cannot be read: {error}",
+                    RuntimeWarning,
+                    stacklevel=2,
+                )
         return self._scenes[file]
 
 
@@ -201,8 +265,8 @@ class Places:
         return found
 
     def note(self, file: str, places: Mapping[str, str]) -> None:
-        """Takes down where scenes of a scene file stand, if they are in shards."""
-        self._known.update({(file, s): place for s, place in places.items() if place != file})
+        """Takes down where scenes of a scene file stand."""
+        self._known.update({(file, scene): place for scene, place in places.items()})
 
 
 def _shards(path: str) -> list[tuple[int, int, str]]:
@@ -212,6 +276,10 @@ def _shards(path: str) -> list[tuple[int, int, str]]:
         names = [entry.name for entry in Path(directory).iterdir()]
     except (FileNotFoundError, NotADirectoryError):
         return []
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            return []  # there can be none
+        raise from_system(error, f"list {directory}", path) from error
     matches = filter(None, map(_SHARD.fullmatch, names))
     return sorted((int(m[1]), int(m[2]), f"{directory}/{m[0]}") for m in matches)
 

@@ -28,6 +28,8 @@ def command(path: str, name: str) -> int:
         raise click.UsageError(f"{path} is no scene; give FILE/SCENE, such as runs.h5/sim_000000")
     with SceneFile(address.file, "r+") as file:
         scene = scene_of(file, address.parts[0])
+        if address.sharded is not None:
+            address.sharded.check_rename(scene, name, address.file)
         file.rename_scene(scene, name)
     click.echo(printable(f"Renamed {address.file}/{scene} to {name}"))
     return 0

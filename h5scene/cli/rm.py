@@ -26,6 +26,11 @@ class _Target:
     attached: str | None = None
     words: str = ""
 
+    @property
+    def is_scene(self) -> bool:
+        """Whether it is a whole scene."""
+        return self.field is None and self.attached is None
+
 
 @click.command("rm")
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...")
@@ -40,8 +45,9 @@ def command(paths: tuple[str, ...], frames: Any, yes: bool, dry_run: bool) -> in
     """Removes scenes, fields, frames or attached files. There is no way back.
 
     PATH is FILE/SCENE, FILE/SCENE/FIELD, FILE/SCENE/FIELD/FRAME or FILE/SCENE/NAME of an attached
-    file. Of one file everything is removed at once, or nothing. The file does not become smaller;
-    `h5scene repack` gives the space back.
+    file. Of one file everything is removed at once, or nothing. A scene that was merged, and is
+    still in its shard, is removed from both. The file does not become smaller; `h5scene repack`
+    gives the space back.
 
     \b
     Examples:
@@ -56,6 +62,7 @@ def command(paths: tuple[str, ...], frames: Any, yes: bool, dry_run: bool) -> in
     from h5scene.scene_file import SceneFile
 
     by_file: dict[str, list[Address]] = {}
+    copies: dict[str, list[str]] = {}
     for path in paths:
         address = find_address(path)
         if not address.parts:
@@ -67,10 +74,17 @@ def command(paths: tuple[str, ...], frames: Any, yes: bool, dry_run: bool) -> in
     for name, addresses in by_file.items():
         with SceneFile(name, "r") as file:
             plans[name] = [_target(file, address, frames) for address in addresses]
+        for address, target in zip(addresses, plans[name], strict=True):
+            if target.is_scene and address.sharded is not None:
+                for other in address.sharded.copies_of(target.scene, name):
+                    copies.setdefault(other, []).append(target.scene)
     said = "Would remove" if dry_run else "Removing" if yes else "To be removed:"
     for name, targets in plans.items():
         for target in targets:
             click.echo(printable(f"{said} {name}/{target.words}"), err=not dry_run)
+    for name, scenes in copies.items():
+        for scene in scenes:
+            click.echo(printable(f"{said} {name}/{scene}: merged copy of it"), err=not dry_run)
     if dry_run:
         return 0
     if not yes:
@@ -79,6 +93,9 @@ def command(paths: tuple[str, ...], frames: Any, yes: bool, dry_run: bool) -> in
         if not click.confirm("Remove it for good?", err=True):
             click.echo("Nothing was removed.", err=True)
             return 1
+    for name, scenes in copies.items():  # first: the older ones are never left alone
+        with SceneFile(name, "r+") as file:
+            file.remove_scenes(scenes)
     for name, targets in plans.items():
         with SceneFile(name, "r+") as file, file.transaction():
             for target in targets:

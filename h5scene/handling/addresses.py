@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,10 +23,12 @@ class Address:
     Attributes:
         file: Path of the file.
         parts: Names on the way from its root: of a scene, of a field, of a frame.
+        sharded: The scene file and its shards, if the address was one in these.
     """
 
     file: str
     parts: tuple[str, ...] = ()
+    sharded: ShardedFile | None = field(default=None, compare=False)
 
     def __str__(self) -> str:
         return "/".join((self.file, *self.parts))
@@ -85,7 +87,7 @@ def _in_shards(sharded: ShardedFile, parts: tuple[str, ...]) -> Address:
         scenes.append(numbered_scene("sim", int(scene)))
     files = [sharded.file_of(name) for name in scenes]
     place = next((file for file in files if file != sharded.path), sharded.path)
-    return Address(place, (scene, *others))
+    return Address(place, (scene, *others), sharded)
 
 
 def target_address(text: str | os.PathLike[str]) -> Address:

@@ -15,23 +15,26 @@ from typing import TYPE_CHECKING, Any
 import h5py
 import numpy as np
 
-from h5scene.errors import CorruptDataError, UnsupportedFieldError
+from h5scene.errors import CorruptDataError, UnsafeFileError, UnsupportedFieldError
 from h5scene.format import layout
 from h5scene.format.chunks import create_array, fill_array
 from h5scene.format.filters import MIN_CHUNKED_BYTES
 from h5scene.format.readings import read_array
 from h5scene.record import same_bits
 from h5scene.store import interruption_point
-from h5scene.store.access import TRUSTED
-from h5scene.store.datasets import check_dataset
+from h5scene.store.access import TRUSTED, UNTRUSTED
+from h5scene.store.datasets import MAX_DEFLATE_RATIO, check_dataset
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
 
     from h5scene.format.filters import Compression
+    from h5scene.store.access import Access
 
 _CHECKSUM = layout.CHECKSUM_ATTR.encode()
 _COMPARED_BYTES = 64 << 20  # of one dataset at a time
+_UNSTORED_BYTES = 1 << 20  # which may be missing in the file
+_FILTERS = (h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_FLETCHER32)
 _HARD, _SOFT, _EXTERNAL = h5py.h5l.TYPE_HARD, h5py.h5l.TYPE_SOFT, h5py.h5l.TYPE_EXTERNAL
 
 
@@ -220,6 +223,7 @@ def check_same(
     on_object: Callable[[int], object] | None = None,
     check_data: Callable[[Any, Any, str], object] | None = None,
     other_attributes: Collection[bytes] = (),
+    other_members: Collection[bytes] = (),
     only: bytes | None = None,
 ) -> None:
     """Raises when two groups do not hold the same: links, kinds, attributes and every bit of data.
@@ -234,6 +238,7 @@ def check_same(
         check_data: Takes two datasets, by their HDF5 identifiers, and how messages name them, and
             raises when they do not hold the same; by default it compares their values.
         other_attributes: Attributes of the groups themselves that may differ.
+        other_members: Their members that may differ, or be missing in one of them.
         only: Look into one of their members only.
 
     Raises:
@@ -242,11 +247,15 @@ def check_same(
     pending = [(a.id, b.id, "")]
     seen = set()
     _check_attributes(a.id, b.id, "/", other_attributes)
-    check_data = check_data or partial(check_values, workers=workers)
+    # Unless told otherwise, of files that somebody has under control.
+    check_data = check_data or partial(check_values, workers=workers, access=TRUSTED)
     while pending:
         one, other, where = pending.pop()
-        links = links_of(one)
-        if links != links_of(other):
+        passed_over = frozenset(() if where else other_members)
+        links, theirs = (
+            [link for link in links_of(group) if link not in passed_over] for group in (one, other)
+        )
+        if links != theirs:
             raise CorruptDataError(f"the copy of {where or '/'} has other members")
         for link in links if only is None or where else [only]:
             interruption_point()
@@ -399,24 +408,51 @@ def check_form(a: Any, b: Any, where: str) -> None:
         raise CorruptDataError(f"the copy of {where} has another type or shape")
 
 
-def check_values(a: Any, b: Any, where: str, *, workers: int = 1) -> None:
+def check_values(
+    a: Any, b: Any, where: str, *, workers: int = 1, access: Access = UNTRUSTED
+) -> None:
     """Raises when datasets differ in their type, shape or values, however these are packed.
 
     Raises:
         CorruptDataError: They do.
+        UnsafeFileError: One asks for something that a shared file must not ask for.
     """
     check_form(a, b, where)
     kind, shape = a.get_type(), a.shape
     if kind.detect_class(h5py.h5t.VLEN) or not shape or a.dtype.kind not in "biufc":
+        if not access.policy.is_trusted:
+            _check_safe(a, where)
+            _check_safe(b, where)
         if not _same_other_data(a, b, kind):
             raise CorruptDataError(f"the copy of {where} has other values")
         return
-    x, y = (check_dataset(one, TRUSTED) for one in (a, b))
+    x, y = (check_dataset(one, access) for one in (a, b))
     for region in slabs(shape, a.dtype.itemsize, _COMPARED_BYTES):
         interruption_point()
         values = read_array(x, region, workers=workers)
         if not same_bits(values, read_array(y, region, workers=workers)):
             raise CorruptDataError(f"the copy of {where} has other values")
+
+
+def _check_safe(dataset: Any, where: str) -> None:
+    """Raises where a dataset of something that is no array of numbers is not to be read.
+
+    Raises:
+        CorruptDataError: It says that it is larger than what the file holds of it.
+        UnsafeFileError: Its data are in another file or dataset, or packed with a foreign filter.
+    """
+    properties = dataset.get_create_plist()
+    if properties.get_layout() == h5py.h5d.VIRTUAL or properties.get_external_count():
+        raise UnsafeFileError(f"{where} has its data elsewhere, where nobody looks", location=where)
+    count = properties.get_nfilters()
+    if any(properties.get_filter(i)[0] not in _FILTERS for i in range(count)):
+        raise UnsafeFileError(f"{where} has filters that scene files do not have", location=where)
+    size_bytes = math.prod(dataset.shape or (1,)) * dataset.get_type().get_size()
+    stored_bytes = dataset.get_storage_size() * (MAX_DEFLATE_RATIO if count else 1)
+    if size_bytes > max(stored_bytes, _UNSTORED_BYTES):
+        raise CorruptDataError(
+            f"{where} says that it has {size_bytes} bytes; the file does not hold so many"
+        )
 
 
 def _same_other_data(a: Any, b: Any, kind: Any) -> bool:

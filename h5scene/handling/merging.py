@@ -30,6 +30,7 @@ from h5scene.handling.merge_inputs import (
 from h5scene.handling.merge_names import next_name, note_origin, origins_of
 from h5scene.handling.scene_copies import Portion, SceneCopy
 from h5scene.handling.verifying import CopiedScene, is_same_scene, verify_scene
+from h5scene.open_file import make_directory
 from h5scene.paths import scene_file_path
 from h5scene.scene_file import DEFAULT_LOCK_TIMEOUT_S, SceneFile
 from h5scene.store import is_being_written, only_merger, open_store
@@ -137,6 +138,7 @@ def merge(
         verifies=verify or move,
         on_progress=on_progress,
     )
+    make_directory(path)
     with ExitStack() as stack:
         stack.enter_context(only_merger(path, lock_timeout_s=lock_timeout_s))
         for file in files:
@@ -243,7 +245,12 @@ class _Merger:
                 else:
                     owners[scene] = source.path
                     candidates = [scene] if scene in taken else []
-                same = self._find_same(source, scene, target, candidates)
+                try:
+                    same = self._find_same(source, scene, target, candidates)
+                except H5SceneError as error:
+                    self._check_is_of(error, source)
+                    self.report.problems[f"{source.path}/{scene}"] = str(error)
+                    continue
                 if same is not None:
                     self.report.scenes[source.path, scene] = same
                     self.report.already.append((source.path, scene))
@@ -364,8 +371,8 @@ class _Merger:
             H5SceneError: It is one of the target.
         """
         is_taken = isinstance(error, AlreadyExistsError)
-        if not is_taken and (error.file is None or not is_same_path(error.file, source.path)):
-            raise error
+        if not is_taken:
+            self._check_is_of(error, source)
         left_out = [scene]
         if is_taken or isinstance(error, (FormatError, InvalidInputError)):
             self.report.problems[f"{source.path}/{scene}"] = str(error)
@@ -376,6 +383,11 @@ class _Merger:
         self._remove(
             {source.place(one) for one in left_out}.intersection(self._target._read(_unfinished))
         )
+
+    def _check_is_of(self, error: H5SceneError, source: MergeInput) -> None:
+        """Raises an error again, unless it is one of an input."""
+        if error.file is None or not is_same_path(error.file, source.path):
+            raise error
 
     def _remove(self, places: Iterable[str]) -> None:
         """Removes unfinished copies from the target."""
@@ -473,7 +485,9 @@ class _Merger:
             if is_being_written(source.path):
                 raise BusyError("somebody has begun to write to it")
             open_store(source.path).remove(source.state, lock_timeout_s=INPUT_TIMEOUT_S)
-        except H5SceneError as error:
+            if Path(source.path).is_symlink():
+                Path(source.path).unlink()  # it leads nowhere now
+        except (H5SceneError, OSError) as error:
             self.report.problems[source.path] = f"merged, but not removed: {error}"
             return False
         return True

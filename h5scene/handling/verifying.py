@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from h5scene.store.datasets import CheckedDataset
 
 _OTHER_ATTRIBUTES = (layout.MERGED_FROM_PROPERTY.encode(),)
+# What follows from the rest, and is noted in either file by whoever asks for it.
+_OTHER_MEMBERS = (layout.STATISTICS_GROUP.encode(),)
 
 
 @dataclass(frozen=True)
@@ -62,10 +64,13 @@ def is_same_scene(old: SceneFile, new: SceneFile, copied: CopiedScene) -> bool:
     """Whether one scene is a copy of another one, as far as that can be seen quickly.
 
     Numbers are the same where their checksums are; those that have none are read.
+
+    Raises:
+        H5SceneError: They cannot be compared. CorruptDataError counts as a difference.
     """
     try:
         _compare(old, new, copied, _check_sums)
-    except H5SceneError:
+    except CorruptDataError:
         return False
     return True
 
@@ -84,7 +89,9 @@ def _compare(
     def links(tree: SceneTree) -> list[bytes]:
         return links_of(tree.scene(copied.scene).id)
 
-    members: list[bytes | None] = [*old._read(links)]
+    members: list[bytes | None] = [
+        link for link in old._read(links) if link not in _OTHER_MEMBERS
+    ]
     for link in members or [None]:
 
         def compare(theirs: SceneTree, link: bytes | None = link) -> None:
@@ -94,6 +101,7 @@ def _compare(
                     theirs.scene(copied.new_name),
                     check_data=check_data,
                     other_attributes=_OTHER_ATTRIBUTES,
+                    other_members=_OTHER_MEMBERS,
                     only=link,
                 )
 
@@ -148,7 +156,12 @@ def check_stored(a: Any, b: Any, where: str) -> None:
 
 
 def _check_sums(a: Any, b: Any, where: str) -> None:
-    """Raises CorruptDataError where datasets differ, as far as their checksums tell."""
+    """Raises where datasets differ, as far as their checksums tell, or are not to be read.
+
+    Raises:
+        CorruptDataError: They differ.
+        UnsafeFileError: One asks for something that a shared file must not ask for.
+    """
     ours, theirs = checksums.read_checksum(a), checksums.read_checksum(b)
     if ours is not None and ours == theirs and a.get_storage_size() == b.get_storage_size():
         check_form(a, b, where)

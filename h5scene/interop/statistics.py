@@ -7,7 +7,7 @@ those of a frame that they replace.
 from __future__ import annotations
 
 import math
-import random
+import secrets
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -199,7 +199,7 @@ class _Wanted:
             count = min(max(most_bytes // max(frame_bytes, 1), 1), count)
         for start in range(0, len(self.missing), count):
             frames = self.missing[start : start + count]
-            token = random.random()
+            token = secrets.randbits(53) / 2**53  # not of `random`, which programs seed
             reserve = partial(
                 stored.reserve_rows,
                 field_link=self._series.link,

@@ -8,6 +8,7 @@ import operator
 import os
 import threading
 import time
+import weakref
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -41,10 +42,12 @@ class Store:
 
     Attributes:
         path: Real path of the file.
+        keepers: Whoever wants the file to stay open, with its locks, while others are done with it.
     """
 
     def __init__(self, path: str):
         self.path = path
+        self.keepers: weakref.WeakSet[Any] = weakref.WeakSet()
         self._lock = threading.RLock()
         self._channel = Channel(path, self._make_room)
         self._transaction: OpenTransaction | None = None
@@ -334,6 +337,7 @@ class Store:
     def abandon_to_parent(self) -> None:
         """Starts afresh in a forked child."""
         self._lock, self._aside_lock = threading.RLock(), threading.RLock()
+        self.keepers = weakref.WeakSet()
         self._transaction = self._owner = None
         self._channel.abandon_to_parent()
         if self._aside is not None:

@@ -240,10 +240,12 @@ class SideLocks:
         while True:
             try:
                 self._fd, self._can_write = system.open_lock_file(self.path, create=create)
+            except FileNotFoundError:
+                if create:
+                    raise  # there is no directory for it
+                return False
             except OSError as error:
-                if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT) and not (
-                    create and error.errno == errno.ENOENT
-                ):
+                if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
                     return False
                 raise StorageError(
                     f"cannot open {self.path}: {error.strerror}",

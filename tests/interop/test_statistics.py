@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random as generator
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -294,3 +295,10 @@ def test_statistics_are_no_content_of_a_scene(path: Path, tmp_path: Path) -> Non
     assert compare(path, tmp_path / "copy.h5") == ()
     repack(path)
     assert read(path) == (found, [])
+
+
+def test_the_random_numbers_of_a_program_are_left_alone(path: Path) -> None:
+    write(path, [centered(random(3, 2))])
+    before = generator.getstate()
+    field_statistics([(SourceFile(path), SCENE, None)], ["v"])
+    assert generator.getstate() == before

@@ -20,7 +20,11 @@ from h5scene.errors import (
     InvalidInputError,
     MergeConflictError,
     NotFoundError,
+    UnsafeFileError,
 )
+from h5scene.handling.hdf5_trees import check_values
+from h5scene.interop.source import SourceFile
+from h5scene.interop.statistics import field_statistics
 from h5scene.store import close_all, open_store, system
 from tests.cli.sample import make_sample
 from tests.crash.children import Child
@@ -450,3 +454,97 @@ def test_an_input_is_removed_only_in_the_state_that_was_merged() -> None:
     store.remove(store.state())
     assert not Path("a.h5").exists()
     assert not Path("a.h5.lock").exists()
+
+
+# --- statistics -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("ids", ["keep", "renumber"])
+@pytest.mark.parametrize("asked", ["a.h5", "all.h5"])
+def test_statistics_make_no_other_scene(ids: Any, asked: str) -> None:
+    write("a.h5", "sim_000000", "sim_000001")
+    first = merge("a.h5", "all.h5", ids=ids)
+    field_statistics([(SourceFile(asked), "sim_000000", None)], ["smoke"])
+    assert "_statistics" in members_of_scene(asked, "sim_000000")
+    again = merge("a.h5", "all.h5", ids=ids, verify=True)
+    assert (again.scenes, again.problems) == (first.scenes, {})
+    assert len(again.already) == 2
+
+
+def members_of_scene(path: str, scene: str) -> list[str]:
+    close_all()
+    with h5py.File(path) as file:
+        return sorted(file[scene])
+
+
+# --- inputs that are not what they seem -----------------------------------------------------------
+
+
+def test_a_dataset_that_reads_another_file_is_not_compared() -> None:
+    write("a.h5")
+    merge("a.h5", "all.h5")
+    close_all()
+    shutil.copy("all.h5", "evil.h5")
+    with h5py.File("evil.h5", "r+") as file:
+        group = file["sim_000000/smoke"]
+        frame = group["000001"]
+        values, attributes = frame[()], dict(frame.attrs)
+        del group["000001"]
+        values.tofile("secret.bin")
+        place = [("secret.bin", 0, values.nbytes)]
+        made = group.create_dataset("000001", values.shape, values.dtype, external=place)
+        for name, value in attributes.items():
+            if "checksum" not in name:
+                made.attrs[name] = value
+    done = merge("evil.h5", "all.h5")
+    assert done.already == ()
+    assert "another file" in done.problems["evil.h5/sim_000000"]
+
+
+def test_other_data_that_stand_elsewhere_are_not_compared() -> None:
+    for path in ("a.h5", "b.h5"):
+        write(path)
+        close_all()
+        with h5py.File(path, "r+") as file:
+            kind = h5py.opaque_dtype(np.dtype("V4"))
+            place = [("secret.bin", 0, 8)] if path == "b.h5" else None
+            file["sim_000000"].create_dataset("note", (2,), kind, external=place)
+    os.mkfifo("secret.bin")
+    with h5py.File("a.h5") as a, h5py.File("b.h5") as b:
+        with pytest.raises(UnsafeFileError, match="elsewhere"):
+            check_values(a["sim_000000/note"].id, b["sim_000000/note"].id, "/note")
+
+
+def test_one_scene_that_cannot_be_compared_does_not_stop_the_others() -> None:
+    write("a.h5", "sim_000000", "sim_000001")
+    write("b.h5", "sim_000002")
+    close_all()
+    with h5py.File("a.h5", "r+") as file:
+        values = np.empty(1, object)
+        values[0] = np.arange(3)
+        frame = file["sim_000000/smoke/000000"]
+        frame.attrs.create("lists", values, dtype=h5py.vlen_dtype("i4"))
+    merge("a.h5", "all.h5")
+    done = merge(["a.h5", "b.h5"], "all.h5")
+    assert "variable length" in done.problems["a.h5/sim_000000"]
+    assert done.scenes == {
+        ("a.h5", "sim_000001"): "sim_000001",
+        ("b.h5", "sim_000002"): "sim_000002",
+    }
+
+
+def test_the_directory_of_the_output_is_made() -> None:
+    write("a.h5")
+    assert merge("a.h5", "deep/er/all.h5").problems == {}
+    assert members("deep/er/all.h5")[-1] == "sim_000000"
+
+
+def test_a_link_is_removed_with_the_file_that_it_leads_to() -> None:
+    Path("real").mkdir()
+    Path("links").mkdir()
+    write("real/a.h5")
+    Path("links/a.h5").symlink_to("../real/a.h5")
+    done = merge("links", "all.h5", move=True)
+    assert (done.problems, done.removed) == ({}, ("links/a.h5",))
+    assert not Path("links").exists()
+    assert list(Path("real").iterdir()) == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -17,7 +18,13 @@ from phiml.math import batch
 
 from h5scene import Scene, SceneFile, compare, merge
 from h5scene.cli import run
-from h5scene.errors import InvalidInputError, SceneNotFoundError
+from h5scene.errors import (
+    AlreadyExistsError,
+    H5SceneError,
+    InvalidInputError,
+    ReadOnlyError,
+    SceneNotFoundError,
+)
 from h5scene.shards import Places, ShardedFile, shard_of_job, shard_path
 from h5scene.store import close_all, locks, system
 from tests.crash.children import Child, in_child
@@ -330,3 +337,142 @@ def test_a_live_worker_is_left_out_of_a_merge_and_read_all_the_same() -> None:
         child.kill()
     assert merge("all.h5.shards", "all.h5", move=True).problems == {}
     assert np.isclose(Scene.at("all", 1).read("smoke", frame=0).values.mean, 1)
+
+
+def test_listing_looks_into_each_file_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    Scene.create("all", batch(b=5), copy_calling_script=False)
+    Scene.create("all", batch(b=5), shard=(0, 4), copy_calling_script=False)
+    looks = []
+    scenes_of = ShardedFile._scenes_of
+
+    def look(self: ShardedFile, file: str) -> frozenset[str]:
+        looks.append((id(self), file))
+        return scenes_of(self, file)
+
+    monkeypatch.setattr(ShardedFile, "_scenes_of", look)
+    scenes = Scene.list("all")
+    assert len(scenes) == 10
+    together = Scene.list("all", dim=batch("b"))
+    assert together.b[3].path == scenes[3].path
+    assert len(looks) == 4
+
+
+# --- in both --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def in_both() -> Scene:
+    """A scene that was merged, and got another frame in its shard since."""
+    scene = create(2)
+    merge("all.h5.shards", "all.h5")
+    scene.write(smoke=grid(1), frame=1)
+    return scene
+
+
+@pytest.mark.parametrize("by", ["call", "command"])
+def test_a_scene_in_both_is_removed_from_both(in_both: Scene, by: str) -> None:
+    other = create(1)
+    if by == "call":
+        in_both.remove()
+    else:
+        assert run(["rm", "all.h5/2", "--yes"]) == 0
+    assert Scene.list("all") == (other,)
+
+
+def test_the_copy_in_a_shard_can_be_removed_alone(in_both: Scene) -> None:
+    assert run(["rm", "all.h5.shards/2-of-4.h5/2", "--yes"]) == 0
+    assert Scene.at("all", 2).frames == (0,)
+
+
+def test_a_scene_in_both_is_not_renamed(
+    in_both: Scene, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(InvalidInputError, match="--move"):
+        in_both.rename("late")
+    assert run(["rename", "all.h5/2", "late"]) == 1
+    assert "--move" in capsys.readouterr().err
+    assert [scene.path for scene in Scene.list("all", include_other=True)] == [in_both.path]
+
+
+def test_a_scene_does_not_get_the_name_of_one_in_another_file(in_both: Scene) -> None:
+    other = create(1)
+    with pytest.raises(AlreadyExistsError, match="2-of-4"):
+        other.rename("sim_000002")
+    assert run(["rename", other.path, "sim_000002"]) == 1
+    assert other.frames == (0,)
+
+
+# --- workers beside merges ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("looks", [False, True])
+def test_a_worker_that_has_not_written_a_frame_yet_keeps_its_shard(looks: bool) -> None:
+    def simulate(report: Callable[[Any], None]) -> None:
+        scene = Scene.create("all", shard=(0, 2), copy_calling_script=False)
+        if looks:
+            Scene.list("all")  # which opens the shard, and closes it
+        report(scene.path)
+        signal.pause()
+
+    child = Child(simulate)
+    child.receive()
+    try:
+        done = merge("all.h5.shards", "all.h5", move=True)
+        assert list(done.problems) == ["all.h5.shards/0-of-2.h5"]
+        assert shards() == ["0-of-2.h5"]
+    finally:
+        child.kill()
+
+
+def test_who_has_only_read_writes_where_the_scene_was_merged_to() -> None:
+    create(0).write(smoke=grid(3), frame=1)
+    scene = Scene.at("all", 0)
+    assert scene.frames == (0, 1)
+    close_all()
+    in_child(lambda: merge("all.h5.shards", "all.h5", move=True))
+    assert not Path("all.h5.shards").exists()
+    scene.write(smoke=grid(4), frame=2)
+    assert Scene.at("all", 0).frames == (0, 1, 2)
+    assert not Path("all.h5.shards").exists()
+
+
+# --- bad shards -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("content", [b"", b"no HDF5"])
+def test_a_bad_shard_hides_no_other_scenes(content: bytes) -> None:
+    create(1, 2)
+    Path("all.h5.shards/0-of-2.h5").write_bytes(content)
+    with pytest.warns(RuntimeWarning, match="0-of-2"):
+        assert [scene.path for scene in Scene.list("all")] == ["all.h5/sim_000001"]
+    assert Scene.at("all", 1).frames == (0,)
+    with (
+        pytest.warns(RuntimeWarning, match="0-of-2"),
+        pytest.raises(H5SceneError, match="0-of-2"),
+    ):
+        Scene.at("all", 0)
+
+
+def test_a_name_that_leaves_no_room_for_shards() -> None:
+    path = "a" * 246 + ".h5"
+    Scene.create("all", copy_calling_script=False)
+    close_all()
+    Path("all.h5").rename(path)
+    Scene.at(path, 0).write(smoke=grid(1), frame=0)
+    assert len(Scene.list(path)) == 1
+    with pytest.raises(H5SceneError):
+        Scene.create(path, shard=(0, 2), copy_calling_script=False)
+
+
+def test_shards_that_may_not_be_listed(monkeypatch: pytest.MonkeyPatch) -> None:
+    create(0)
+    iterdir = Path.iterdir
+
+    def refuse(self: Path) -> Any:
+        if self.name == "all.h5.shards":
+            raise PermissionError(errno.EACCES, "Permission denied", str(self))
+        return iterdir(self)
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    with pytest.raises(ReadOnlyError, match="all.h5.shards"):
+        Scene.list("all")
