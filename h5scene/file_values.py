@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from h5scene.record import Array
 
 
-@carried
+@carried(steps=np.ndarray, values=np.ndarray)
 @dataclass(frozen=True)
 class Curve:
     """A scalar over steps.
@@ -107,7 +107,7 @@ class FileValues(OpenFile):
         )
         is_right = rows.shape[1] == 2 or not rows.size
         frames = rows[:, :1]
-        if not is_right or not (np.isfinite(frames) & (frames == np.floor(frames))).all():
+        if not is_right or not (np.isfinite(frames).all() and (frames == np.floor(frames)).all()):
             raise CorruptDataError(
                 f"{scene}/{layout.TIMES_DATASET} has rows that are no frame and its time",
                 file=self._path,

@@ -26,6 +26,7 @@ from h5scene.paths import SHARDS_SUFFIX, scene_file_path
 from h5scene.scene import Scene
 from h5scene.scene_file import SceneFile
 from h5scene.shards import ShardedFile, shard_path
+from h5scene.store import open_store
 
 if TYPE_CHECKING:
     import os
@@ -179,7 +180,8 @@ def _leave(own: Any, file: GatheredFile, error: BaseException | None) -> list[st
     def close() -> str | None:
         if not Path(file.shard).exists():
             return None
-        SceneFile(file.shard, "r+").close()  # with all that waits, and for the rank that merges
+        SceneFile(file.shard, "r+").close()  # with all that waits
+        open_store(file.shard).close()  # also for scenes in use, for the rank that merges
         return file.shard
 
     outcome = tried(_LEAVE, own.rank, close)

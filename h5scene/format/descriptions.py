@@ -77,7 +77,9 @@ def read_description(source: h5py.Group | h5py.Dataset) -> FieldDescription:
     Raises:
         FormatError: An attribute is missing, or is not what FORMAT.md says.
     """
-    found = {name: read_attribute(source, name) for name in layout.DESCRIPTION_ATTRS}
+    found = {
+        name: read_attribute(source, name, may_be_array=True) for name in layout.DESCRIPTION_ATTRS
+    }
     attrs = {name: value for name, value in found.items() if value is not None}
     expected = read_attribute(source, layout.DESCRIPTION_CHECKSUM_ATTR)
     check_description(attrs, expected, source.name)

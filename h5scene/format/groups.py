@@ -51,9 +51,20 @@ def describe(thing: h5py.Group | h5py.Dataset, attributes: Mapping[str, Any]) ->
             thing.attrs[name] = value
 
 
-def read_attribute(source: h5py.Group | h5py.Dataset, name: str) -> Any:
-    """Returns the value of an attribute, strings of fixed length too as `str`; else `None`."""
+def read_attribute(
+    source: h5py.Group | h5py.Dataset, name: str, *, may_be_array: bool = False
+) -> Any:
+    """Returns the value of an attribute, strings of fixed length too as `str`; else `None`.
+
+    Raises:
+        CorruptDataError: It is an array, and should be one value.
+    """
     value = source.attrs.get(name)
+    if isinstance(value, np.ndarray) and value.ndim and not may_be_array:
+        raise CorruptDataError(
+            f"the attribute {name!r} of {source.name} has {value.size} values instead of one",
+            location=str(source.name),
+        )
     return value.decode(errors="surrogateescape") if isinstance(value, bytes) else value
 
 

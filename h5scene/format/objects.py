@@ -120,7 +120,9 @@ class _Reader:
             )
         attrs = {}
         for name in text_names(group.attrs):
-            text = None if name in _OWN_ATTRS else read_attribute(group, name)
+            text = None
+            if name not in _OWN_ATTRS:  # others may have added something
+                text = read_attribute(group, name, may_be_array=True)
             if isinstance(text, str):
                 try:
                     attrs[name] = load_json(text)

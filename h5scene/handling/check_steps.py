@@ -27,6 +27,7 @@ from h5scene.format import (
 )
 from h5scene.format.descriptions import read_description
 from h5scene.format.json_values import is_json, load_json
+from h5scene.store.gate import walk
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -125,7 +126,9 @@ def root(file: SceneFile) -> Result:
         for link, member in _members(notes, tree.h5, "/"):
             path = f"/{link}"
             if link == layout.OBJECTS_GROUP:
-                notes.attempt(path, _objects, notes, member, path)
+                notes.attempt(path, _objects, notes, tree, member, path)
+            elif link == layout.MERGING_GROUP:
+                notes.attempt(path, _unfinished, notes, member, path)
             elif link.startswith(layout.RESERVED_PREFIX):
                 notes.add(path, "unknown", "is none of the names that the format reserves")
             elif _kind(notes, member, path) == layout.SCENE_KIND:
@@ -374,7 +377,27 @@ def _check_name(notes: _Notes, group: h5py.Group, link: str, path: str) -> None:
         notes.add(path, "invalid", f"has the name {given!r}, which is not stored as {link!r}")
 
 
-def _objects(notes: _Notes, group: Any, path: str) -> None:
+def _unfinished(notes: _Notes, group: Any, path: str) -> None:
+    """Notes what a merge has left that did not finish, and how much that is."""
+    count = len(groups.link_names(group))
+    end_s = time.monotonic() + _STEP_S
+    stored_bytes, is_all = 0, True
+    for _, member in walk(group):
+        if isinstance(member, h5py.Dataset):
+            stored_bytes += member.id.get_storage_size()
+        if time.monotonic() > end_s:
+            is_all = False
+            break
+    size = f"{stored_bytes:,} bytes" if is_all else f"more than {stored_bytes:,} bytes"
+    notes.add(
+        path,
+        "unknown",
+        f"has incomplete copies of {count:,} scenes, {size}, of a merge that goes on or did not "
+        "finish; the next merge of the same files goes on with them",
+    )
+
+
+def _objects(notes: _Notes, tree: SceneTree, group: Any, path: str) -> None:
     """Looks at the list of objects that frames share. Its links may lead nowhere."""
     others = [
         link
@@ -385,15 +408,15 @@ def _objects(notes: _Notes, group: Any, path: str) -> None:
         notes.add(f"{path}/{link!s}", "unknown", "is no soft link")
     links = set(group) - set(others)
     notes.counts["objects"] += len(links)
-    dangling = sum(not _leads_somewhere(group, link) for link in links)
+    dangling = sum(not _leads_somewhere(tree, group, link) for link in links)
     if dangling:
         notes.add(path, "unknown", f"{dangling:,} of {len(links):,} links lead nowhere any more")
 
 
-def _leads_somewhere(group: h5py.Group, link: str) -> bool:
-    """Whether a soft link names something in the file."""
+def _leads_somewhere(tree: SceneTree, group: h5py.Group, link: str) -> bool:
+    """Whether a soft link names something in the file; it is not followed."""
     try:
-        return group.get(link, getlink=True).path in group.file
+        return group.get(link, getlink=True).path in tree.h5
     except (FormatError, *_HDF5_ERRORS):
         return False
 

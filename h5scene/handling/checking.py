@@ -139,6 +139,7 @@ class _Run:
         self._path = path
         self._options = options
         self._sandbox = sandbox
+        self._file = _OpenFile()
         self._on_progress = on_progress
         self._counts: Counter[str] = Counter()
         self._findings: list[Finding] = []
@@ -148,7 +149,7 @@ class _Run:
         """Returns what was found."""
         try:
             notes = inspect_headers(self._path)
-            self._call(_open)
+            self._call(self._file.open, _open_there)
         except FormatError as error:
             if not (isinstance(error, CorruptDataError) or _was_ours(self._path)):
                 raise
@@ -169,8 +170,7 @@ class _Run:
         """Closes what is open."""
         if self._sandbox is not None:
             self._sandbox.stop()
-        else:
-            _close()
+        self._file.close()
 
     def _names(self, path: str, step: str, *arguments: str) -> Sequence[str]:
         """Returns what a step gives to look at next; all there is where one member spoils it."""
@@ -185,7 +185,7 @@ class _Run:
             some = list(numbers[start : start + most])
             if most > 1:
                 try:
-                    result = self._call(_take_step, "frames", (scene, link, some))
+                    result = self._take_step("frames", (scene, link, some))
                 except H5SceneError as error:
                     _raise_if_not_about_file(error)
                     most = 1
@@ -202,7 +202,7 @@ class _Run:
     def _step(self, path: str, step: str, *arguments: Any) -> Result:
         """Takes one step, and returns what it said; nothing where it could not be taken."""
         try:
-            result: Result = self._call(_take_step, step, arguments)
+            result = self._take_step(step, arguments)
         except H5SceneError as error:
             _raise_if_not_about_file(error)
             where = error.location or path
@@ -212,12 +212,17 @@ class _Run:
             self._take(result)
         return result
 
-    def _call(self, function: Callable[..., Any], *arguments: Any) -> Any:
+    def _take_step(self, step: str, arguments: Sequence[Any]) -> Result:
+        """Returns what a step finds."""
+        result: Result = self._call(self._file.take_step, _step_there, step, arguments)
+        return result
+
+    def _call(self, here: Callable[..., Any], there: Callable[..., Any], *arguments: Any) -> Any:
         """Calls a function with the file, here or in the sandbox."""
         if self._sandbox is None:
-            return function(self._path, self._options, *arguments)
+            return here(self._path, self._options, *arguments)
         return self._sandbox.call(
-            function,
+            there,
             self._path,
             self._options,
             *arguments,
@@ -263,25 +268,43 @@ def _was_ours(path: str) -> bool:
 
 # --- in the process that reads --------------------------------------------------------------------
 
-_open_files: dict[str, SceneFile] = {}
+
+class _OpenFile:
+    """The file of one check, which stays open."""
+
+    def __init__(self) -> None:
+        self._file: SceneFile | None = None
+
+    def open(self, path: str, options: dict[str, Any]) -> None:
+        """Opens a file."""
+        self.close()
+        self._file = SceneFile(path, "r", **options)
+
+    def take_step(
+        self, path: str, options: dict[str, Any], step: str, arguments: Sequence[Any]
+    ) -> Result:
+        """Returns what a step finds."""
+        if self._file is None:  # this process is a new one
+            self.open(path, options)
+        result: Result = getattr(check_steps, step)(self._file, *arguments)
+        return result
+
+    def close(self) -> None:
+        """Closes what is open."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
 
 
-def _open(path: str, options: dict[str, Any]) -> None:
-    """Opens a file, which stays open."""
-    _close()
-    _open_files[path] = SceneFile(path, "r", **options)
+_there = _OpenFile()
+"""That of a process in a sandbox, which serves one check."""
 
 
-def _take_step(path: str, options: dict[str, Any], step: str, arguments: Sequence[Any]) -> Result:
-    """Returns what a step finds."""
-    if path not in _open_files:  # this process is a new one
-        _open(path, options)
-    result: Result = getattr(check_steps, step)(_open_files[path], *arguments)
-    return result
+def _open_there(path: str, options: dict[str, Any]) -> None:
+    """Opens the file in a sandbox."""
+    _there.open(path, options)
 
 
-def _close() -> None:
-    """Closes what is open."""
-    for file in _open_files.values():
-        file.close()
-    _open_files.clear()
+def _step_there(path: str, options: dict[str, Any], step: str, arguments: Sequence[Any]) -> Result:
+    """Returns what a step finds in a sandbox."""
+    return _there.take_step(path, options, step, arguments)

@@ -5,24 +5,24 @@ from __future__ import annotations
 import itertools
 import os
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from h5scene.errors import (
     CorruptDataError,
-    FormatError,
     H5SceneError,
     InvalidInputError,
+    InvalidNameError,
     NotFoundError,
-    StorageError,
     UnsupportedVersionError,
 )
-from h5scene.format import layout, names
+from h5scene.format import names
 from h5scene.format.tree import initialise
 from h5scene.format.workers import check_workers, default_workers
 from h5scene.handling.salvage import reading, sources
+from h5scene.handling.salvage.parts import PARTS, raise_if_not_about_file, write_found
 from h5scene.handling.salvage.reading import Source
 from h5scene.handling.salvage.rebuilding import MADE_UP, Place
 from h5scene.handling.salvage.writing import Writer
@@ -33,7 +33,7 @@ from h5scene.store import create_store
 from h5scene.store.system import memory_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Collection, Iterable
 
     import h5py
 
@@ -205,6 +205,7 @@ class _Run:
         self._is_root_listed = False
         self._is_complete = False  # nothing can be there that is not listed
         self._known: set[str] = set()  # scenes that the file lists
+        self._renamed: dict[str, str] = {}  # what scenes are called in the new file
         self._donors: dict[str, FieldDescription] = {}
         self._is_damaged = False
         self._lost_scenes: list[str] = []
@@ -232,7 +233,9 @@ class _Run:
         if self._is_damaged:
             report = None if self._on_progress is None else partial(self._on_progress, "searching")
             source, rebuilt = sources.searched(self._path, self._max_array_bytes, report)
-            for place in rebuilt.places:
+            taken = {place.scene for place in rebuilt.places} | self._known
+            for found in rebuilt.places:
+                place = replace(found, scene=self._usable(found.scene, taken))
                 self._save_place(writer, source, place, is_found=True)
             if not self._is_complete:
                 self._save_orphans(writer, source, rebuilt.orphans)
@@ -258,10 +261,22 @@ class _Run:
             self._damaged("/", error)
             return []
         self._is_root_listed = not problems
-        self._known.update(found)
         for path, message in problems:
             self._lose(path, message)
-        return [Place(scene, scene) for scene in found]
+        places = [Place(scene, self._usable(scene, found)) for scene in found]
+        self._known.update(place.scene for place in places)
+        return places
+
+    def _usable(self, scene: str, taken: Collection[str]) -> str:
+        """Returns the name that a scene gets: its own, unless no scene can have that."""
+        if scene not in self._renamed:
+            try:
+                self._renamed[scene] = names.scene_link(scene)
+            except InvalidNameError as error:
+                free = self._made_up({*taken, *self._renamed.values()})
+                self._renamed[scene] = free
+                self._lose(f"/{scene}", f"its name: {error}; the scene is now {free!r}")
+        return self._renamed[scene]
 
     # --- one scene --------------------------------------------------------------------------------
 
@@ -272,21 +287,14 @@ class _Run:
         if is_found and place.scene not in self._known and self._is_complete:
             return  # it was removed, and its bytes are still there
         if place.fields is None:
-            for which in (
-                "properties",
-                layout.TIMES_DATASET,
-                layout.CURVES_GROUP,
-                layout.FILES_GROUP,
-                layout.ARRAYS_GROUP,
-            ):
+            for which in PARTS:
                 self._save_part(writer, source, place, which)
             if is_found:
                 return
         if is_found:
-            fields = place.fields or {}
             stored = {
-                link: self._ask(reading.given_name, source, place.stand_in, link, name)
-                for link, name in fields.items()
+                link: self._given_name(source, place, link, name)
+                for link, name in (place.fields or {}).items()
             }
         else:
             try:
@@ -298,6 +306,14 @@ class _Run:
         for link, name in stored.items():
             self._save_field(writer, source, place, link, name, is_found=is_found)
 
+    def _given_name(self, source: Source, place: Place, link: str, name: str) -> str:
+        """Returns the name that was given to a field that was found; else the stored one."""
+        try:
+            return self._ask(reading.given_name, source, place.stand_in, link, name)
+        except H5SceneError as error:
+            raise_if_not_about_file(error)
+            return name
+
     def _save_part(self, writer: Writer, source: Source, place: Place, which: str) -> None:
         """Saves the properties, times, curves, attached files or arrays of a scene."""
         key = (place.scene, which)
@@ -305,7 +321,7 @@ class _Run:
             return
         path = f"/{place.scene}/{which}"
         try:
-            problems = _PARTS[which](self, writer, source, place, which)
+            problems = PARTS[which](partial(self._ask_of, source), writer, place, self.counts)
         except H5SceneError as error:
             self._damaged(path, error)
             self._part_problems.setdefault(key, _said(error, place))
@@ -315,63 +331,6 @@ class _Run:
         for where, message in problems:
             self._is_damaged = True
             self._lose(f"/{place.scene}/{where}", message)
-
-    def _save_properties(
-        self,
-        writer: Writer,
-        source: Source,
-        place: Place,
-        which: str,  # noqa: ARG002
-    ) -> reading.Problems:
-        found, problems = self._ask(reading.properties, source, place.stand_in)
-        writer.scene(place.scene)
-        writer.properties(place.scene, found)
-        self.counts["properties"] += len(found)
-        return list(problems)
-
-    def _save_tables(
-        self, writer: Writer, source: Source, place: Place, which: str
-    ) -> reading.Problems:
-        found, problems = self._ask(reading.tables_of, source, place.stand_in, which)
-        for name, rows in found.items():
-            columns: tuple[str, ...] = layout.TIME_COLUMNS
-            if which == layout.CURVES_GROUP:
-                columns = names.curve_columns(name, rows.shape[1] - 1)
-                self.counts["curves"] += 1
-            else:
-                self.counts["times"] += len(rows)
-            writer.table(place.scene, which, name, columns, rows)
-        return list(problems)
-
-    def _save_attachments(
-        self, writer: Writer, source: Source, place: Place, which: str
-    ) -> reading.Problems:
-        found, problems = self._ask(reading.attachments, source, place.stand_in)
-        for name in found:
-            try:
-                content, mode = self._ask(reading.attachment, source, place.stand_in, name)
-            except H5SceneError as error:
-                _raise_if_not_about_file(error)
-                problems.append((f"{which}/{name}", str(error)))
-                continue
-            writer.attachment(place.scene, name, content, mode)
-            self.counts["files"] += 1
-        return list(problems)
-
-    def _save_arrays(
-        self, writer: Writer, source: Source, place: Place, which: str
-    ) -> reading.Problems:
-        problems: reading.Problems = []
-        for name in self._ask(reading.array_groups, source, place.stand_in):
-            try:
-                found = self._ask(reading.arrays, source, place.stand_in, name)
-            except H5SceneError as error:
-                _raise_if_not_about_file(error)
-                problems.append((f"{which}/{name}", str(error)))
-                continue
-            writer.arrays(place.scene, name, found)
-            self.counts["arrays"] += len(found)
-        return problems
 
     # --- one field --------------------------------------------------------------------------------
 
@@ -409,7 +368,7 @@ class _Run:
         try:
             found = self._ask(reading.description, source, place.stand_in, link)
         except H5SceneError as error:
-            _raise_if_not_about_file(error)
+            raise_if_not_about_file(error)
         else:
             self._donors.setdefault(name, found)
 
@@ -425,7 +384,7 @@ class _Run:
             try:
                 found = self._ask(reading.orphan, source, path, expected)
             except H5SceneError as error:
-                _raise_if_not_about_file(error)
+                raise_if_not_about_file(error)
                 continue
             if found is None:
                 continue
@@ -453,9 +412,13 @@ class _Run:
         """Returns the name of a scene for frames that nothing leads to."""
         while number >= len(self._lost_scenes):
             taken = {scene for scene, _ in self._fields} | {*self._known, *self._lost_scenes}
-            free = (f"{MADE_UP}{i:06d}" for i in itertools.count())
-            self._lost_scenes.append(next(name for name in free if name not in taken))
+            self._lost_scenes.append(self._made_up({*taken, *self._renamed.values()}))
         return self._lost_scenes[number]
+
+    def _made_up(self, taken: Collection[str]) -> str:
+        """Returns a name for a scene that no other one has."""
+        free = (f"{MADE_UP}{i:06d}" for i in itertools.count())
+        return next(name for name in free if name not in taken)
 
     def _save_frame(
         self,
@@ -474,7 +437,7 @@ class _Run:
             try:
                 found = self._ask(reading.values, source, place.stand_in, link, number)
             except H5SceneError as again:
-                _raise_if_not_about_file(again)
+                raise_if_not_about_file(again)
                 state.failed.setdefault(number, _said(cause, place, link, state.name))
                 return
             record, error = self._without_description(state, found), 0.0
@@ -493,12 +456,10 @@ class _Run:
         error: float = 0.0,
     ) -> None:
         """Writes a frame into the new file."""
-        try:
-            writer.frame(scene, state.name, number, record, error)
-        except H5SceneError as cause:
-            if isinstance(cause, StorageError):
-                raise
-            state.failed[number] = str(cause)
+        why = write_found(writer.frame, scene, state.name, number, record, error)
+        if why is not None:
+            state.failed[number] = why
+            self._is_damaged = True
             return
         state.saved.add(number)
         state.failed.pop(number, None)
@@ -518,6 +479,10 @@ class _Run:
 
     # --- inside -----------------------------------------------------------------------------------
 
+    def _ask_of(self, source: Source, function: Callable[..., T], *arguments: Any) -> T:
+        """Returns what the child reads, of a source that is given first."""
+        return self._ask(function, source, *arguments)
+
     def _ask(self, function: Callable[..., T], source: Source, *arguments: Any) -> T:
         """Returns what the child reads."""
         found: T = self._sandbox.call(
@@ -527,7 +492,7 @@ class _Run:
 
     def _damaged(self, path: str, error: H5SceneError) -> None:  # noqa: ARG002
         """Notes that something could not be read where it should be."""
-        _raise_if_not_about_file(error)
+        raise_if_not_about_file(error)
         self._is_damaged = True
 
     def _lose(self, path: str, message: str) -> None:
@@ -552,25 +517,10 @@ class _Run:
                 self._lose(f"/{scene}/{name}", message)
 
 
-_PARTS: dict[str, Callable[[_Run, Writer, Source, Place, str], reading.Problems]] = {
-    "properties": _Run._save_properties,
-    layout.TIMES_DATASET: _Run._save_tables,
-    layout.CURVES_GROUP: _Run._save_tables,
-    layout.FILES_GROUP: _Run._save_attachments,
-    layout.ARRAYS_GROUP: _Run._save_arrays,
-}
-
-
 def _said(error: H5SceneError, place: Place, link: str = "", name: str = "") -> str:
     """Returns what an error says, with the names that things have in the damaged file."""
     message = str(error).replace(f"/{place.stand_in}/{link}/", f"/{place.scene}/{name}/")
     return message.replace(f"/{place.stand_in}/", f"/{place.scene}/")
-
-
-def _raise_if_not_about_file(error: H5SceneError) -> None:
-    """Raises an error again that says nothing about the content of the file."""
-    if not isinstance(error, (FormatError, StorageError, NotFoundError)):
-        raise error
 
 
 def _needs_members(description: FieldDescription) -> bool:

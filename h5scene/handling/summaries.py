@@ -262,7 +262,7 @@ def read_attributes(
                 continue
             if key in layout.SCENE_ATTRS:
                 continue
-            value = groups.read_attribute(source, key)
+            value = groups.read_attribute(source, key, may_be_array=True)
             if isinstance(value, str):
                 with suppress(FormatError):  # plain text
                     value = load_json(value)

@@ -7,6 +7,7 @@ from outside, everywhere.
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any
 
 resource: Any
@@ -16,9 +17,20 @@ except ImportError:  # Windows
     resource = None
 
 
+_LATER_BYTES = 1 << 30
+"""Address space for modules and buffers that come later. Nearly nothing of it is memory."""
+_STACK_BYTES = 16 << 20
+"""Address space for a thread."""
+
+
 def limit_this_process(memory_bytes: int) -> None:
-    """From here on this process cannot take more memory, write files, or leave core dumps."""
-    _limit("RLIMIT_AS", memory_bytes)
+    """From here on this process cannot take more memory, write files, or leave core dumps.
+
+    Args:
+        memory_bytes: Beside what it has, and what it needs to do anything.
+    """
+    own_bytes = _address_space_bytes() + _LATER_BYTES + _STACK_BYTES * (os.cpu_count() or 1)
+    _limit("RLIMIT_AS", memory_bytes + own_bytes)
     _limit("RLIMIT_FSIZE", 0)
     _limit("RLIMIT_CORE", 0)
 
@@ -33,6 +45,15 @@ def limit_processor_time(seconds: float) -> None:
         _, hard = resource.getrlimit(resource.RLIMIT_CPU)
         if hard == resource.RLIM_INFINITY or soft < hard:
             resource.setrlimit(resource.RLIMIT_CPU, (soft, hard))
+
+
+def _address_space_bytes() -> int:
+    """Returns how much address space this process has; 0 where the system does not say."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
+        return pages * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, AttributeError):
+        return 0
 
 
 def _limit(name: str, value: int) -> None:

@@ -24,8 +24,16 @@ if TYPE_CHECKING:
 DEFAULT_TIMEOUT_S = 60.0
 """How long one call may take, before what it reads gets more for its size."""
 _SLOWEST_BYTES_PER_S = 20e6
-# What Python, NumPy and HDF5 take of the address space before any file is open.
-_OWN_MEMORY_BYTES = 1 << 30
+# What an answer may have beside one array: lists of names and frames, tables, properties.
+_OTHER_ANSWER_BYTES = 1 << 30
+# Each thread of a library that multiplies matrices, and each arena of memory, takes address space;
+# with many processors that is all there is, and none of them is of use here.
+_FEW_THREADS = {
+    "OPENBLAS_NUM_THREADS": "1",
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "MALLOC_ARENA_MAX": "2",
+}
 
 _PROGRAM = "import sys; sys.path[:] = {path!r}; from h5scene.sandbox.process import serve; serve()"
 
@@ -68,7 +76,8 @@ class Sandbox:
                 assert process.stdin is not None
                 pickle.dump((timeout_s, function, arguments), process.stdin)
                 process.stdin.flush()
-                value = plain.receive(process.stdout, most_bytes=self._memory_bytes)
+                most_bytes = self._memory_bytes + _OTHER_ANSWER_BYTES
+                value = plain.receive(process.stdout, most_bytes=most_bytes)
                 is_answered = True
                 return value
             except (EOFError, BrokenPipeError) as error:
@@ -109,7 +118,8 @@ class Sandbox:
             self.stop()
             program = _PROGRAM.format(path=sys.path)
             self._process = subprocess.Popen(
-                [sys.executable, "-c", program, str(self._memory_bytes + _OWN_MEMORY_BYTES)],
+                [sys.executable, "-c", program, str(self._memory_bytes)],
+                env={**os.environ, **_FEW_THREADS},
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,  # what a dying process says is no news for anybody

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -301,3 +303,55 @@ def test_a_result_can_be_kept(path: Path) -> None:
     done = check(path)
     assert isinstance(done, Checked)
     assert str(done.problems[0]).startswith(f"/{S}/smoke/000003: damaged: ")
+
+
+def test_a_link_in_the_list_of_objects_hides_nothing(path: Path) -> None:
+    with h5py.File(path, "r+") as h5:
+        h5["ext"] = h5py.ExternalLink("other.h5", "/")
+        h5.require_group("_objects")["x"] = h5py.SoftLink("/ext/smoke")
+    done = check(path)
+    assert done.counts["frames"] == 6 * FRAMES
+    assert {one.path: one.kind for one in done.findings} == {
+        "/ext": "unsafe",
+        "/_objects": "unknown",
+    }
+
+
+def test_checks_in_threads_have_files_of_their_own(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A check that begins and ends while another one is at work takes nothing from that one."""
+    other = tmp_path / "other.h5"
+    other.write_bytes(path.read_bytes())
+    scene = check_steps.scene
+    inner: list[Checked] = []
+
+    def scene_meanwhile(file: SceneFile, name: str) -> check_steps.Result:
+        if not inner:
+            inner.append(Checked(""))  # the check in here comes here, too
+            with ThreadPoolExecutor(1) as pool:
+                inner.append(pool.submit(check, other).result())
+        return scene(file, name)
+
+    monkeypatch.setattr(check_steps, "scene", scene_meanwhile)
+    opened: list[str] = []
+    init = SceneFile.__init__
+
+    def counted(self: SceneFile, *arguments: Any, **options: Any) -> None:
+        opened.append(str(arguments[0]))
+        init(self, *arguments, **options)
+
+    monkeypatch.setattr(SceneFile, "__init__", counted)
+    assert check(path).is_sound
+    assert inner[1].is_sound
+    assert opened == [str(path), str(other)]
+
+
+def test_what_a_merge_has_left_is_told(path: Path) -> None:
+    with h5py.File(path, "r+") as h5:
+        copy = h5.create_group("_merging/abc")
+        copy["values"] = np.zeros(1000, np.uint8)
+    (finding,) = check(path).findings
+    assert (finding.path, finding.kind) == ("/_merging", "unknown")
+    assert "copies of 1 scenes, 1,000 bytes" in finding.message
+    assert "merge" in finding.message

@@ -379,6 +379,19 @@ def huge_number(h5: h5py.File) -> None:
     h5[S]["smoke"].attrs["boundary"] = '{"type": "constant", "value": ' + "9" * 100_000 + "}"
 
 
+@pytest.mark.parametrize("name", ["kind", "encoding_version", "description_checksum", "dims"])
+def test_several_values_instead_of_one_are_damage(path: Path, name: str) -> None:
+    """Found by tools/fuzz."""
+    with h5py.File(path, "r+") as h5:
+        field = h5[S]["smoke"]
+        del field.attrs[name]
+        field.attrs[name] = [1, 2, 3]
+    with SceneFile(path) as file:
+        with pytest.raises(H5SceneError, match=rf"{name}|no field|version|checksum"):
+            file.read_frame(S, "smoke", 0)
+        assert file.read_frame(S, "heat", 1) == centered(3.0)
+
+
 @pytest.mark.parametrize("frame", [np.nan, np.inf, -np.inf, 1.5])
 def test_times_of_what_is_no_frame_are_damage(path: Path, frame: float) -> None:
     """Found by tools/fuzz."""

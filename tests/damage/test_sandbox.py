@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import pickle
 import struct
@@ -223,6 +224,35 @@ def test_a_forked_process_gets_one_of_its_own(sandbox: Sandbox) -> None:
     assert sandbox.call(_process_id) == first
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="the limits are those of Linux")
+def test_libraries_that_take_much_address_space_leave_as_much(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As those do that start a thread for each of many processors."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import mmap\ntaken = mmap.mmap(-1, 8 << 30, mmap.MAP_PRIVATE, mmap.PROT_READ)\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), *sys.path]))
+    sandbox = Sandbox(MEMORY_BYTES)
+    try:
+        assert len(sandbox.call(_half)) == MEMORY_BYTES // 2
+    finally:
+        sandbox.stop()
+
+
+def test_an_answer_that_was_not_waited_for_is_given_to_nobody(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(plain, "receive", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            sandbox.call(_print_much)
+    assert sandbox.call(_process_id) != 3
+
+
 def answer(text: bytes) -> bytes:
     """Returns an answer without arrays."""
     return struct.pack("<QQ", len(text), 0) + text
@@ -318,6 +348,33 @@ def test_a_record_that_contradicts_itself_is_refused() -> None:
     assert text != stream.getvalue()
     with pytest.raises(plain.NoAnswerError):
         plain.receive(io.BytesIO(text), most_bytes=1 << 20)
+
+
+def lie(name: str, /, **fields: Any) -> bytes:
+    """Returns an answer with a record of which the parts are given as they are sent."""
+    tree = {"value": {"class": name, "fields": fields}, "buffers": []}
+    return answer(json.dumps(tree).encode())
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        lie("TensorRecord", dims={"tuple": []}, data="text"),
+        lie("FieldRecord", description="x", values="y", geometry=None, structure=None),
+        lie("FieldRecord"),
+        lie("DimSpec", name=3, type="spatial", labels=None),
+        lie("DimSpec", name="x", type="spatial", labels={"tuple": [1]}),
+        lie("ObjectRecord", kind="sphere", attrs={"list": []}, parts={"dict": []}),
+        lie("Curve", steps=None, values=None),
+        lie("Curve", steps=None, values=None, more=None),
+        answer(b'{"buffers": [], "value": {"dict": [[{"list": []}, 1]]}}'),
+        answer(b"[]"),
+        answer(b'{"buffers": [], "error": "StorageError", "message": "x"}'),
+    ],
+)
+def test_records_of_the_wrong_parts_are_no_answers(data: bytes) -> None:
+    with pytest.raises(plain.NoAnswerError):
+        plain.receive(io.BytesIO(data), most_bytes=1 << 20)
 
 
 def test_plain_hdf5_still_opens_what_was_read(path: Path) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 import h5py
 import numpy as np
 
-from h5scene.errors import CorruptDataError, FormatError, H5SceneError, StorageError
+from h5scene.errors import BusyError, CorruptDataError, FormatError, H5SceneError, StorageError
 from h5scene.format import (
     attached_files,
     checksums,
@@ -205,7 +205,11 @@ def scenes(source: Source) -> tuple[list[str], Problems]:
     def read(tree: SceneTree) -> tuple[list[str], Problems]:
         problems: Problems = []
         found = []
-        for link in groups.link_names(tree.h5):
+        for link in tree.h5:
+            if not isinstance(link, str):
+                shown = link.decode(errors="backslashreplace")
+                problems.append((f"/{shown}", "has a name that is no UTF-8"))
+                continue
             if link.startswith(layout.RESERVED_PREFIX) or not names.may_be_listed(link):
                 continue
             with _noted(problems, f"/{link}"):
@@ -305,7 +309,7 @@ def properties(source: Source, scene: str) -> tuple[dict[str, Any], Problems]:
             if name in layout.SCENE_ATTRS:
                 continue
             with _noted(problems, f"@{name}"):
-                text = groups.read_attribute(group, name)
+                text = groups.read_attribute(group, name, may_be_array=True)
                 if isinstance(text, str) and is_json(text):
                     found[name] = load_json(text)
                 elif isinstance(text, str):
@@ -314,6 +318,8 @@ def properties(source: Source, scene: str) -> tuple[dict[str, Any], Problems]:
             if layout.PROPERTIES_DATASET in group:
                 content = attached_files.read_bytes(group[layout.PROPERTIES_DATASET])
                 texts = load_json(content.decode(errors="surrogateescape"))
+                if not isinstance(texts, dict):
+                    raise CorruptDataError(f"is a JSON {type(texts).__name__}, and no object")
                 for name, text in texts.items():
                     with _noted(problems, f"@{name}"):
                         found[name] = load_json(text)
@@ -415,7 +421,7 @@ def _noted(problems: Problems, where: str) -> Iterator[None]:
     try:
         yield
     except H5SceneError as error:
-        if not isinstance(error, FormatError):
+        if isinstance(error, (BusyError, StorageError)):
             raise
         problems.append((where, str(error)))
     except _HDF5_ERRORS as error:

@@ -23,6 +23,7 @@ from h5scene.handling.salvage.structures import (
     UNDEFINED,
     Found,
     Header,
+    LimitedRead,
     Link,
     attribute_name,
     read_header,
@@ -97,7 +98,7 @@ def rebuild(found: Found, read: Read, size_bytes: int, base: int) -> Rebuilt:
         size_bytes: Length of the file.
         base: What addresses count from.
     """
-    tree = _Tree(found, read, base)
+    tree = _Tree(found, LimitedRead(read, size_bytes), base)
     start = -(-size_bytes // 8) * 8 + _GAP_BYTES
     new = _NewGroups(start - base)
     places: list[Place] = []

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import struct
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -29,11 +30,40 @@ _ANY_SIGNATURE = re.compile(
     rb"OHDR\x02|OCHK|FHDB\x00|FHIB\x00|FRHP\x00|BT(?:HD|IN|LF)\x00|GCOL\x01"
 )
 _BLOCK_BYTES = 16 << 20
-_MAX_HEADER_BYTES = 16 << 20
+_MAX_HEADER_BYTES = 1 << 20  # those of scenes have up to 64 KiB of attributes
 _MAX_CONTINUATIONS = 4096
+_START_BYTES = 64  # of a header, enough to know its length
 _MAX_HEAP_BLOCK_BYTES = 1 << 16  # of a heap of links or attributes
 _MAX_NAME_BYTES = 1024
 _CHECKSUM = struct.Struct("<I")
+
+
+class LimitedRead:
+    """Reads each byte of headers about once: more are only there to keep somebody busy.
+
+    Headers that overlap one another, as nobody writes them, would otherwise be looked at again and
+    again, for hours.
+
+    Args:
+        read: Gives bytes of the file.
+        most_bytes: How many are given, beside the beginnings of headers.
+    """
+
+    def __init__(self, read: Read, most_bytes: int):
+        self._read = read
+        self._left_bytes = most_bytes
+
+    def __call__(self, offset: int, byte_count: int) -> bytes:
+        """Returns bytes.
+
+        Raises:
+            ValueError: There were enough.
+        """
+        if byte_count > _START_BYTES:
+            self._left_bytes -= byte_count
+            if self._left_bytes < 0:
+                raise ValueError("more headers than fit in the file")
+        return self._read(offset, byte_count)
 
 
 @dataclass(frozen=True)
@@ -99,13 +129,14 @@ def find_structures(
         on_progress: Called with how many bytes were looked at, and of how many.
     """
     found = Found()
-    for offset, signature in _signatures(read, size_bytes, on_progress):
-        if signature.startswith(b"OHDR"):
-            header = read_header(read, offset, base)
+    read_some = LimitedRead(read, size_bytes)
+    for offset, data in _signatures(read, size_bytes, on_progress):
+        if data.startswith(b"OHDR"):
+            header = read_header(read_some, offset, base)
             if header is not None:
                 found.headers[offset] = header
         else:
-            heap, links = _heap_block(read, offset)
+            heap, links = _heap_block(data)
             if links:
                 found.heaps.setdefault(heap, []).extend(links)
     return found
@@ -125,9 +156,10 @@ def read_header(read: Read, offset: int, base: int, *, is_lenient: bool = False)
             elif kind == ATTRIBUTE_INFO:
                 header.attribute_info = data
             elif kind == LINK:
-                link, _ = _link(data, 0)
-                if link is not None:
-                    header.links.append(link)
+                with suppress(ValueError):  # a name that is none is lost, the others are not
+                    link, _ = _link(data, 0)
+                    if link is not None:
+                        header.links.append(link)
             elif kind == LINK_INFO:
                 header.is_group = True
                 at = 2 + (8 if data[1] & 1 else 0)
@@ -161,13 +193,16 @@ def attribute_name(message: bytes) -> str | None:
 def _signatures(
     read: Read, size_bytes: int, on_progress: Callable[[int, int], object] | None
 ) -> Iterator[tuple[int, bytes]]:
-    """Yields where structures begin, and with what."""
-    overlap = 8
+    """Yields where structures begin, and what stands there up to the next one."""
     for start in range(0, size_bytes, _BLOCK_BYTES):
-        data = read(start, _BLOCK_BYTES + overlap)
-        for match in _SIGNATURES.finditer(data):
-            if match.start() < _BLOCK_BYTES:
-                yield start + match.start(), match[0]
+        data = read(start, _BLOCK_BYTES + _MAX_HEAP_BLOCK_BYTES)
+        for match in _SIGNATURES.finditer(data, 0, _BLOCK_BYTES + 8):
+            at = match.start()
+            if at >= _BLOCK_BYTES:
+                break
+            most = at + _MAX_HEAP_BLOCK_BYTES
+            following = _ANY_SIGNATURE.search(data, at + 8, most)
+            yield start + at, data[at : most if following is None else following.start()]
         if on_progress is not None:
             on_progress(min(start + _BLOCK_BYTES, size_bytes), size_bytes)
 
@@ -181,7 +216,7 @@ def _messages(
         ValueError: It is not whole.
         IndexError: It is shorter than it says.
     """
-    start = read(offset, 64)
+    start = read(offset, _START_BYTES)
     if not start.startswith(b"OHDR\2"):
         raise ValueError("no object header")
     flags = start[5]
@@ -252,6 +287,8 @@ def _link(data: bytes, at: int) -> tuple[Link | None, int]:
     width = 1 << (flags & 3)
     size = int.from_bytes(data[at : at + width], "little")
     at += width
+    if size > _MAX_NAME_BYTES:
+        raise ValueError("no name")
     name = data[at : at + size].decode()
     at += size
     if not is_hard:
@@ -260,12 +297,8 @@ def _link(data: bytes, at: int) -> tuple[Link | None, int]:
     return Link(name, address), at + 8
 
 
-def _heap_block(read: Read, offset: int) -> tuple[int, list[Link]]:
+def _heap_block(data: bytes) -> tuple[int, list[Link]]:
     """Returns the address of the heap that a block belongs to, and the links that stand in it."""
-    data = read(offset, _MAX_HEAP_BLOCK_BYTES)
-    following = _ANY_SIGNATURE.search(data, 8)
-    if following is not None:
-        data = data[: following.start()]
     if len(data) < 32:
         return UNDEFINED, []
     (heap,) = struct.unpack_from("<Q", data, 5)

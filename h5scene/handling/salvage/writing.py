@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from h5scene.errors import CorruptDataError
 from h5scene.format import attached_files, codec, layout, names, plain_arrays, properties, tables
 from h5scene.format.tree import SceneTree
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Sequence
 
     import h5py
 
@@ -48,20 +49,30 @@ class Writer:
             path = f"{scene}/{names.field_link(name)}/{names.frame_link(number)}"
             codec.values_of(self._h5[path]).attrs[layout.MAX_RELATIVE_ERROR_ATTR] = error
 
-    def properties(self, scene: str, found: dict[str, Any]) -> None:
-        """Writes properties."""
-        texts = properties.property_texts(found)
+    def property(self, scene: str, name: str, value: Any) -> None:
+        """Writes a property."""
+        texts = properties.property_texts({name: value})
         properties.write_properties(self.scene(scene), texts, replace=False)
 
-    def table(self, scene: str, which: str, name: str, columns: Iterable[str], rows: Array) -> None:
-        """Writes the times, or a curve."""
-        group = self.scene(scene)
-        if which == layout.CURVES_GROUP:
-            group = group.require_group(which)
-        tables.write_table(group, name, tuple(columns), rows)
+    def times(self, scene: str, rows: Array) -> None:
+        """Writes the times of frames."""
+        self._table(self.scene(scene), layout.TIMES_DATASET, layout.TIME_COLUMNS, rows)
+
+    def curve(self, scene: str, name: str, rows: Array) -> None:
+        """Writes a curve."""
+        names.curve_link(name)
+        group = self.scene(scene).require_group(layout.CURVES_GROUP)
+        self._table(group, name, names.curve_columns(name, rows.shape[1] - 1), rows)
+
+    def _table(self, group: h5py.Group, name: str, columns: Sequence[str], rows: Array) -> None:
+        """Writes a table, if it has the columns that it must have."""
+        if rows.shape[1] != len(columns):
+            raise CorruptDataError(f"it has {rows.shape[1]} columns, not {len(columns)}")
+        tables.write_table(group, name, columns, rows)
 
     def attachment(self, scene: str, name: str, content: bytes, mode: int | None) -> None:
         """Writes an attached file."""
+        names.attached_file_link(name)
         group = self.scene(scene)
         attached_files.write_bytes(group.require_group(layout.FILES_GROUP), name, content)
         if mode is not None:
