@@ -493,7 +493,7 @@ class SceneTree:
 
     def _checked_format(self) -> str:
         """Returns the version of the file format, which this h5scene can read."""
-        version = groups.read_attribute(self.h5, layout.FORMAT_ATTR)
+        version = groups.read_attribute(self.h5, layout.FORMAT_ATTR, may_be_array=True)
         if groups.major(version) < 1:
             raise NotASceneFileError(
                 f"{self._path} is an HDF5 file, but no scene file: it has no attribute "
