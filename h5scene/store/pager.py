@@ -40,6 +40,9 @@ _JOURNAL_ALIGNMENT = 512
 _MAX_GHOST_BYTES = 1 << 20
 # HDF5 changes much the same pages in every transaction. So many of them need not be read again.
 _MAX_KEPT_PAGES = 64
+# HDF5 asks for headers of objects in pieces of 512 bytes, and lists ask for many.
+_SMALL_BYTES = 4096
+_WINDOW_BYTES = 1 << 15
 
 
 class Pager:
@@ -54,6 +57,8 @@ class Pager:
         error: What went wrong first, or None.
         is_open: Whether HDF5 has opened the file, which it does once.
         is_writing: Whether a transaction is open. Writes outside one are errors.
+        reads_ahead: Whether small reads that follow one another share a larger one. Only for who
+            never writes: a commit of somebody else makes this pager useless.
     """
 
     def __init__(
@@ -77,6 +82,8 @@ class Pager:
         self._pages: dict[int, bytearray] = {}
         self._kept: dict[int, bytearray] = {}  # as they were committed last
         self._ghosts: dict[int, bytearray] = {}
+        self.reads_ahead = False
+        self._window, self._window_start, self._last_small = b"", 0, 0
         for offset, data in overlay or ():
             self._hold_back(data, offset)
 
@@ -297,15 +304,36 @@ class Pager:
             yield start, page if start + len(page) <= end else page[: end - start]
 
     def _read_view(self, view: memoryview, offset: int) -> None:
+        if not (self.reads_ahead and len(view) <= _SMALL_BYTES and self._from_window(view, offset)):
+            self._read_disk(view, offset)
+        for pages in (self._pages, self._ghosts):
+            if pages:
+                _lay_over(view, offset, pages)
+        check_structure(view, self.disk.path, self._size)
+
+    def _from_window(self, view: memoryview, offset: int) -> bool:
+        """Fills the view from what was read ahead, if it stands there or not far behind."""
+        at = offset - self._window_start
+        if at < 0 or at + len(view) > len(self._window):
+            is_near = 0 <= offset - self._last_small < _WINDOW_BYTES
+            self._last_small = offset
+            if not is_near:
+                return False
+            self._window, self._window_start = self.disk.read(_WINDOW_BYTES, offset), offset
+            at = 0
+        self._last_small = offset
+        data = self._window[at : at + len(view)]
+        if len(data) < len(view):
+            return False  # behind the end
+        view[:] = data
+        return True
+
+    def _read_disk(self, view: memoryview, offset: int) -> None:
         done = self.disk.read_into(view, offset)
         if done < len(view):
             view[done:] = bytes(len(view) - done)
             if offset + done < min(self.base, offset + len(view)):
                 raise CorruptDataError(f"{self.disk.path} was cut short", file=self.disk.path)
-        for pages in (self._pages, self._ghosts):
-            if pages:
-                _lay_over(view, offset, pages)
-        check_structure(view, self.disk.path, self._size)
 
     def _write_at(self, data: bytes | bytearray | memoryview, offset: int, count: int) -> None:
         end, base = offset + count, self.base

@@ -40,6 +40,13 @@ def pager_for_reading(disk: Disk) -> Pager:
         CorruptDataError: The file is shorter than its HDF5 data, or a power loss destroyed it.
         UnsupportedVersionError: A newer h5scene wrote the file.
     """
+    pager = _committed_pager(disk)
+    pager.reads_ahead = True
+    return pager
+
+
+def _committed_pager(disk: Disk) -> Pager:
+    """Returns a pager on the last committed state; see `pager_for_reading`."""
     header = read_header(disk)
     if header is None or disk.read(len(HDF5_SIGNATURE), USER_BLOCK_BYTES) != HDF5_SIGNATURE:
         return Pager(disk, base=disk.size())  # plain HDF5: any superblock, wherever HDF5 finds it
