@@ -42,7 +42,7 @@ def read_form(field: h5py.Group, frame: int) -> FrameForm:
     """
     member = field[names.frame_link(frame)]
     is_own = layout.FIELD_TYPE_ATTR in member.attrs
-    dataset = _dataset(member)
+    dataset = dataset_of(member)
     return FrameForm(
         dataset.shape,
         dataset.dtype.newbyteorder("="),
@@ -72,7 +72,7 @@ def read_part(
         InvalidInputError: The frame has another shape or dtype.
         CorruptDataError: The frame is not what FORMAT.md says.
     """
-    dataset = _dataset(h5[frame_path])
+    dataset = dataset_of(h5[frame_path])
     dtype = dataset.dtype.newbyteorder("=")
     if dataset.shape != form.shape or dtype != form.dtype:
         raise InvalidInputError(
@@ -82,8 +82,12 @@ def read_part(
     return codec.read_values(dataset, region, workers=workers)
 
 
-def _dataset(member: h5py.Group | h5py.Dataset) -> h5py.Dataset:
-    """Returns the dataset that holds the values of a frame."""
+def dataset_of(member: h5py.Group | h5py.Dataset) -> h5py.Dataset:
+    """Returns the dataset that holds the values of a frame.
+
+    Raises:
+        CorruptDataError: There is none, or it holds nothing.
+    """
     dataset = member if isinstance(member, h5py.Dataset) else member.get(layout.VALUES_DATASET)
     if not isinstance(dataset, h5py.Dataset) or dataset.shape is None:
         raise CorruptDataError(f"{member.name} has no values")

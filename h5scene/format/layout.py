@@ -82,6 +82,15 @@ CURVES_GROUP: Final = "_curves"
 TIMES_DATASET: Final = "_times"
 PROPERTIES_DATASET: Final = "_properties"
 STATISTICS_GROUP: Final = "_statistics"
+SCENE_PARTS: Final = (
+    PROPERTIES_DATASET,
+    TIMES_DATASET,
+    CURVES_GROUP,
+    FILES_GROUP,
+    ARRAYS_GROUP,
+    STATISTICS_GROUP,
+)
+"""All of these; properties are also attributes of the scene."""
 
 COLUMNS_ATTR: Final = "columns"
 TIME_COLUMNS: Final = ("frame", "time")

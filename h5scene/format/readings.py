@@ -13,6 +13,7 @@ import math
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import h5py
@@ -270,10 +271,9 @@ class _ChunkReader:
             get_data: Callable[[], Any]
             if read_stored is None:
                 # The mask that it returns as well is wrong at times (h5py 3.16, HDF5 2.0).
-                data = identifier.read_direct_chunk(corner)[1]
-                get_data = _Known(data)
+                get_data = partial(bytes, identifier.read_direct_chunk(corner)[1])
             else:
-                get_data = _Stored(read_stored, info.byte_offset, info.size)
+                get_data = partial(_read_stored_bytes, read_stored, info.byte_offset, info.size)
             values = reading.values[target]
             yield _StoredChunk(self, index, info.filter_mask, get_data, source, values)
 
@@ -318,28 +318,13 @@ class _ChunkReader:
         return _DamagedChunkError(self._dataset, CorruptDataError(what))
 
 
-@dataclass(frozen=True)
-class _Known:
-    """Bytes of a chunk that HDF5 has given."""
-
-    data: bytes
-
-    def __call__(self) -> bytes:
-        return self.data
-
-
-@dataclass(frozen=True)
-class _Stored:
-    """Bytes of a chunk that are still in the file."""
-
-    read_stored: Callable[[memoryview, int], None]
-    offset: int
-    size_bytes: int
-
-    def __call__(self) -> Array:
-        data = np.empty(self.size_bytes, np.uint8)
-        self.read_stored(data.data, self.offset)
-        return data
+def _read_stored_bytes(
+    read_stored: Callable[[memoryview, int], None], offset: int, size_bytes: int
+) -> Array:
+    """Returns bytes of the file, in any thread."""
+    data = np.empty(size_bytes, np.uint8)
+    read_stored(data.data, offset)
+    return data
 
 
 def _parts(wanted: range, step: int) -> Iterator[tuple[int, slice, slice]]:

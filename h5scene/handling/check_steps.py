@@ -40,15 +40,6 @@ Result: TypeAlias = dict[str, Any]
 """`findings`: triples of path, kind and message. `counts`: numbers by what was counted. `names`: of
 what is to be looked at next. `done`: how many of the frames were looked at."""
 
-PARTS = (
-    layout.PROPERTIES_DATASET,
-    layout.TIMES_DATASET,
-    layout.CURVES_GROUP,
-    layout.FILES_GROUP,
-    layout.ARRAYS_GROUP,
-    layout.STATISTICS_GROUP,
-)
-"""What a scene holds beside fields; properties are also its attributes."""
 
 _STEP_S = 0.5
 _MOST_ALIKE = 3
@@ -153,7 +144,7 @@ def scene(file: SceneFile, name: str) -> Result:
         notes.counts["scenes"] += 1
         for link, member in _members(notes, group, path):
             inner = f"{path}/{link}"
-            if link in PARTS:
+            if link in layout.SCENE_PARTS:
                 continue
             if link.startswith(layout.RESERVED_PREFIX):
                 notes.add(inner, "unknown", "is none of the names that the format reserves")

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from h5scene.errors import CorruptDataError, FormatError, H5SceneError, StorageError
+from h5scene.format import layout
 from h5scene.handling import check_steps
-from h5scene.handling.check_steps import PARTS, Kind, Result
 from h5scene.paths import scene_file_path
 from h5scene.sandbox import Sandbox
 from h5scene.scene_file import DEFAULT_LOCK_TIMEOUT_S, SceneFile
@@ -19,6 +19,8 @@ from h5scene.store.system import memory_bytes
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Sequence
+
+    from h5scene.handling.check_steps import Kind, Result
 
 _MAX_FINDINGS = 10_000
 _FRAMES_AT_A_TIME = 512
@@ -158,7 +160,7 @@ class _Run:
         for note in notes:
             self._add(Finding("/", "unknown", note))
         for scene in self._names("/", "root"):
-            for which in PARTS:
+            for which in layout.SCENE_PARTS:
                 self._step(f"/{scene}/{which}", "part", scene, which)
             for link in self._names(f"/{scene}", "scene", scene):
                 path = f"/{scene}/{link}"

@@ -9,11 +9,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import h5py
 import numpy as np
 
-from h5scene.errors import CorruptDataError, NotFoundError
-from h5scene.format import attached_files, descriptions, groups, layout, names, plain_arrays, tables
+from h5scene.errors import NotFoundError
+from h5scene.format import (
+    attached_files,
+    descriptions,
+    forms,
+    groups,
+    layout,
+    names,
+    plain_arrays,
+    tables,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -71,9 +79,7 @@ def _stored_field(tree: Any, scene: str, link: str) -> StoredField:
     for frame in tree.frames(scene, link):
         member = group[names.frame_link(frame)]
         is_own = layout.FIELD_TYPE_ATTR in member.attrs
-        dataset = member if isinstance(member, h5py.Dataset) else member.get(layout.VALUES_DATASET)
-        if not isinstance(dataset, h5py.Dataset):
-            raise CorruptDataError(f"{member.name} has no values")
+        dataset = forms.dataset_of(member)
         error = groups.read_attribute(dataset, layout.MAX_RELATIVE_ERROR_ATTR)
         key = (dataset.shape, dataset.dtype.str, error)
         if not is_own and key in known:
@@ -96,7 +102,7 @@ def put_max_relative_error(
     """Notes by how much of their magnitude the values of a frame were rounded."""
     with file._transaction(scene) as tree:
         member = tree.scene(scene)[names.field_link(name)][names.frame_link(frame)]
-        dataset = member if isinstance(member, h5py.Dataset) else member[layout.VALUES_DATASET]
+        dataset = forms.dataset_of(member)
         dataset.attrs[layout.MAX_RELATIVE_ERROR_ATTR] = float(error)
 
 

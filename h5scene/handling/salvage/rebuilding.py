@@ -44,16 +44,6 @@ MADE_UP = "recovered_"
 """What names of scenes begin with that have lost theirs."""
 _ORPHANS = "orphans"
 _LINKS_AT_A_TIME = 256  # HDF5 looks through the links of such a group one by one
-_PARTS = frozenset(
-    {
-        layout.PROPERTIES_DATASET,
-        layout.TIMES_DATASET,
-        layout.CURVES_GROUP,
-        layout.FILES_GROUP,
-        layout.ARRAYS_GROUP,
-        layout.STATISTICS_GROUP,
-    }
-)
 
 
 @dataclass(frozen=True)
@@ -104,7 +94,7 @@ def rebuild(found: Found, read: Read, size_bytes: int, base: int) -> Rebuilt:
     places: list[Place] = []
     top: list[Link] = []
     for number, (scene, header) in enumerate(tree.scenes):
-        parts = [link for link in tree.links(header) if link.name in _PARTS]
+        parts = [link for link in tree.links(header) if link.name in layout.SCENE_PARTS]
         top.append(Link(f"s{number}", new.add(header, layout.SCENE_KIND, parts)))
         places.append(Place(f"s{number}", scene))
     for number, (scene, fields) in enumerate(tree.fields):
@@ -232,7 +222,7 @@ class _Tree:
                     target is not None and roles.get(target.offset) == inner for target in targets
                 )
                 named = role == layout.SCENE_KIND and any(
-                    link.name in _PARTS for link in self.links(group)
+                    link.name in layout.SCENE_PARTS for link in self.links(group)
                 )
                 if holds or named:
                     roles[group.offset] = role
